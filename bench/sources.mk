@@ -1,0 +1,1 @@
+# Benchmarks have targets of their own; none yet.

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * record_layout.h - the local memory of one user in one guest: what the agent and the preloaded
+ * processes of that user share
+ *
+ *   header | stream records
+ *
+ * The agent makes one such memory per user (a file beside its socket, so that a restarted agent
+ * finds it again) and passes its descriptor in WELCOME. A stream record is found by its connection,
+ * and belongs to a socket, not to a descriptor: it is the same in every process that holds the
+ * socket, whichever way it got it.
+ *
+ * A record's place: hash of the connection as this end sees it, then the first COLOC_RECORD_WINDOW
+ * records from there (wrapping). A shim claims a FREE one by CAS; a look-up reads the whole window
+ * and compares the cookie. Freed by the shim that drops the last process bit of a record that was
+ * never granted; else by the agent alone, after the kernel said (sock_diag) that no process holds
+ * the socket any more.
+ */
+#ifndef COLOC_RECORD_LAYOUT_H
+#define COLOC_RECORD_LAYOUT_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#include "reason.h"
+#include "settings.h"
+#include "shmt_layout.h"
+
+#define COLOC_LOCAL_MAGIC 0x31434f4c4c4f4331ULL
+#define COLOC_LOCAL_VERSION 1u
+#define COLOC_RECORD_WINDOW 64u
+#define COLOC_PROCS_MAX 256u
+
+enum coloc_record_state {
+	COLOC_RECORD_FREE = 0,
+	COLOC_RECORD_CLAIMED = 1, /* a shim is filling in the identity */
+	COLOC_RECORD_LIVE = 2,
+	COLOC_RECORD_DYING = 3, /* whoever frees it is adding its counters to the totals */
+};
+
+/*
+ * How far the pairing has come. The shim: IDLE -> WANTED (and sends JOIN), GRANTED -> ATTACHED.
+ * The agent: WANTED or IDLE -> OFFERED -> GRANTED; -> IDLE with a reason and not_before when
+ * nothing came of it. Nobody leaves GRANTED or ATTACHED; the record ends with its socket.
+ */
+enum coloc_grant {
+	COLOC_GRANT_IDLE = 0,
+	COLOC_GRANT_WANTED = 1,
+	COLOC_GRANT_OFFERED = 2,
+	COLOC_GRANT_GRANTED = 3,
+	COLOC_GRANT_ATTACHED = 4,
+};
+
+/* Flags of a record, set by the shim. */
+enum coloc_record_flag {
+	COLOC_RECORD_NONBLOCK = 1u << 0, /* O_NONBLOCK of the open file description */
+	COLOC_RECORD_STAYS = 1u << 1,    /* must stay on, or return to, TCP; see reason */
+	COLOC_RECORD_LOWAT = 1u << 2,    /* SO_RCVLOWAT is more than one byte */
+};
+
+struct coloc_record_tx_shared {
+	uint64_t lock;       /* atomic; {pid:32, tid:32} of the holder, 0 = free */
+	uint64_t ring_bytes; /* sent through the ring */
+	uint64_t tcp_bytes;  /* sent by TCP since the record was made */
+	uint64_t messages;
+	uint64_t switches; /* times the ring was opened */
+	uint64_t last_ns;  /* when a message was last sent, on the shim's own clock */
+	uint32_t in_kernel; /* atomic; senders inside a kernel send */
+	uint32_t gap_us;    /* smoothed gap between messages */
+	uint64_t reserved;
+};
+
+struct coloc_record_rx_shared {
+	uint64_t lock;     /* atomic; as above */
+	uint64_t tcp_read; /* atomic; all bytes ever consumed from the kernel, valid when attached */
+	uint64_t ring_bytes;
+	uint64_t tcp_bytes;
+	uint64_t messages;
+	uint64_t switches; /* times this end answered an opened ring */
+	uint32_t unattached; /* atomic; receivers inside the kernel that began before the attach */
+	uint32_t attach;     /* atomic; 0 no, 1 under way, 2 done */
+	uint32_t pollers;    /* atomic; threads asleep in poll, select or epoll with interest in it */
+	uint32_t spin_fails; /* waits in a row whose spin found nothing */
+};
+
+struct coloc_record_shared {
+	/* line 0, 1: identity; written by the shim that claims it, before LIVE */
+	uint32_t state;      /* atomic */
+	uint32_t generation; /* atomic; grows when the record is freed */
+	uint64_t cookie;     /* SO_COOKIE */
+	struct shmt_endpoint local;
+	struct shmt_endpoint remote;
+	uint64_t netns;      /* inode of the network namespace */
+	uint32_t pid;        /* process that made the record, in its own PID namespace */
+	uint32_t peer_guest; /* slot found in the directory */
+	char command[16];
+	uint8_t pad1[32];
+	/* line 2: who uses it */
+	uint64_t procs[COLOC_PROCS_MAX / 64]; /* atomic; bit = process slot with a descriptor of it */
+	uint32_t flags;                       /* atomic; enum coloc_record_flag */
+	uint32_t reason;                      /* atomic; enum coloc_reason */
+	uint8_t pad2[SHMT_LINE - 40];
+	/* line 3: the grant; written by the agent before grant turns GRANTED */
+	uint32_t grant; /* atomic; enum coloc_grant */
+	uint32_t seg;
+	uint32_t seg_generation;
+	uint32_t side;        /* which end of the segment this is: 0 or 1 */
+	uint64_t not_before;  /* atomic; agent: heartbeat before which another JOIN is useless */
+	struct shmt_evidence evidence; /* shim, before WANTED: this end, when it asked */
+	uint8_t pad3[SHMT_LINE - 48];
+	/* lines 4, 5: tx; 6, 7: rx */
+	struct coloc_record_tx_shared tx;
+	uint8_t pad4[SHMT_LINE];
+	struct coloc_record_rx_shared rx;
+	uint8_t pad5[SHMT_LINE];
+};
+
+/* Totals over freed records, and over streams that never had one. atomic adds by anybody. */
+struct coloc_totals_shared {
+	uint64_t streams_seen;  /* co-resident streams: records ever made */
+	uint64_t streams_moved; /* of those, attached at least once */
+	uint64_t bytes_ring;    /* sent and received here; of freed records only */
+	uint64_t bytes_tcp;
+	uint64_t switches_to_ring;
+	uint64_t switches_to_tcp;
+	uint64_t bypasses;
+	uint64_t reasons[COLOC_REASON_COUNT]; /* times a stream got this reason */
+};
+
+struct coloc_local_shared {
+	uint64_t magic; /* atomic; agent, last */
+	uint32_t version;
+	uint32_t header_bytes; /* sizeof this structure */
+	uint64_t bytes;        /* of the whole memory */
+	uint64_t records_off;
+	uint32_t record_count; /* a power of two */
+	uint32_t record_bytes; /* sizeof(struct coloc_record_shared) */
+	uint32_t uid;
+	uint32_t region_reason; /* atomic; agent: NONE, or why there is no usable region */
+	uint32_t guest;         /* atomic; agent: this guest's slot, SHMT_NO_GUEST without a region */
+	uint32_t draining;      /* atomic; agent: 1 = leave the rings, make no new ones */
+	uint64_t guest_epoch;   /* atomic; agent */
+	uint64_t kernel_id;     /* agent; as in the region */
+	uint64_t heartbeat;     /* atomic; agent, as in the region but without one too; ~10 per second */
+	uint64_t rules_version; /* atomic; agent: changes when the peer rules or settings do */
+	uint64_t agent_starts;  /* atomic; agent: changes when another agent takes over */
+	uint32_t loopback;      /* atomic; agent: 1 = streams inside this guest may move */
+	uint32_t reserved;
+	struct coloc_settings settings; /* agent; each number atomic by itself */
+	struct coloc_totals_shared totals;
+	/*
+	 * Peer rules, in order, the last match wins: agent only, under rules_version (odd = being
+	 * written). A prefix is IPv6 or IPv4-mapped, bits 0 to 128.
+	 */
+	uint32_t rule_count;
+	uint32_t rules_default; /* 1 = a peer that no rule matches may be moved */
+	struct {
+		uint8_t addr[16];
+		uint32_t bits;
+		uint32_t allow;
+	} rules[32];
+	uint64_t used[262144 / 64]; /* atomic; bit = record is not FREE; a hint for sweeps */
+};
+
+static_assert(sizeof(struct coloc_record_shared) == 8 * SHMT_LINE, "eight lines");
+static_assert(sizeof(struct coloc_record_tx_shared) == SHMT_LINE, "one line");
+static_assert(sizeof(struct coloc_record_rx_shared) == SHMT_LINE, "one line");
+
+#endif

@@ -1,0 +1,1 @@
+PRELOAD_SRCS := $(sort $(wildcard preload/*.c))

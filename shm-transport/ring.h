@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ring.h - one-writer one-reader bytes between positions
+ *
+ * A ring is data and a size. Where the written bytes begin and end is the switch's business
+ * (switch.h): its word carries the head, so that publishing and changing the mode are one step.
+ * Nothing here blocks, allocates or touches anything but the bytes named.
+ */
+#ifndef SHMT_RING_H
+#define SHMT_RING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct shmt_ring {
+	uint8_t *data;
+	uint64_t size; /* bytes, a power of two */
+};
+
+/** shmt_ring_copy_in() - @len <= size bytes of @src to position @at; the caller has the room */
+void shmt_ring_copy_in(const struct shmt_ring *ring, uint64_t at, const void *src, size_t len);
+
+/** shmt_ring_copy_out() - @len <= size bytes from position @at to @dst */
+void shmt_ring_copy_out(const struct shmt_ring *ring, uint64_t at, void *dst, size_t len);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * switch.c - the four modes of one direction
+ *
+ * Invariants (checked by tests/model/, told in docs/protocol.md):
+ *   I1 In mode TCP the ring is empty: tail is where the next ring run begins.
+ *   I2 S opens only if R has consumed nothing since S looked: the payload behind which the ring
+ *      opens is still to be read, so R looks at the word before it sleeps again.
+ *   I3 At most one ring run lies between bytes sent by TCP, so open_at says it all: R reads the
+ *      kernel's bytes up to open_at, then the ring up to head, then the kernel's again.
+ *   I4 Nobody closes the ring at its head while a receiver is in the kernel without a limit, or it
+ *      could take what follows the ring run.
+ * Every change of the word is a sequentially consistent CAS; the labels at the atomics name pairs.
+ */
+#include "switch.h"
+
+#include <errno.h>
+
+bool shmt_tx_open(const struct shmt_dir *dir, uint64_t ctl, uint64_t open_at)
+{
+	/* X1 acquire, pairs with X2: what R read before it went back to TCP is free. */
+	const uint64_t head = shmt_load_acquire(&dir->shared->tail) & (UINT64_MAX >> 2);
+
+	/* X3 ordered before the CAS: whoever sees WAKING sees open_at. */
+	shmt_store(&dir->shared->open_at, open_at);
+	return shmt_cas(&dir->shared->ctl, ctl, SHMT_CTL(head, SHMT_WAKING));
+}
+
+int64_t shmt_tx_space(const struct shmt_dir *dir, uint64_t ctl)
+{
+	/* X1 acquire, pairs with X2: bytes below tail are free. Read once: R is not trusted. */
+	const uint64_t used = SHMT_CTL_VALUE(ctl) - shmt_load_acquire(&dir->shared->tail);
+
+	return used > dir->ring.size ? -EPROTO : (int64_t)(dir->ring.size - used);
+}
+
+bool shmt_tx_publish(const struct shmt_dir *dir, uint64_t ctl, size_t len)
+{
+	/* X4 release, pairs with X5: the bytes are there before the head covers them. */
+	return shmt_cas(&dir->shared->ctl, ctl,
+			SHMT_CTL(SHMT_CTL_VALUE(ctl) + len, SHMT_CTL_MODE(ctl)));
+}
+
+/* I4: a receiver that raised in_kernel saw mode TCP after that; none now means none with this run. */
+static int leave(const struct shmt_dir *dir, uint64_t ctl)
+{
+	const enum shmt_mode mode = SHMT_CTL_MODE(ctl);
+
+	if (mode == SHMT_TCP || mode == SHMT_LEAVING)
+		return 0;
+	/* X6 pairs with X7 */
+	if (shmt_load(&dir->shared->in_kernel) != 0)
+		return -EBUSY;
+	return shmt_cas(&dir->shared->ctl, ctl, SHMT_CTL(SHMT_CTL_VALUE(ctl), SHMT_LEAVING))
+		       ? 0
+		       : -EAGAIN;
+}
+
+int shmt_tx_leave(const struct shmt_dir *dir, uint64_t ctl)
+{
+	return leave(dir, ctl);
+}
+
+int shmt_rx_push_out(const struct shmt_dir *dir, uint64_t ctl)
+{
+	return leave(dir, ctl);
+}
+
+/* Each sequence number is handed out once, so that a licence of S never fits again (no ABA). */
+static uint64_t next_tcp(const struct shmt_dir *dir)
+{
+	return SHMT_CTL((shmt_add(&dir->shared->seq, 1) + 1) & (UINT64_MAX >> 2), SHMT_TCP);
+}
+
+bool shmt_rx_enter(const struct shmt_dir *dir)
+{
+	/* X7 before the look at the word, pairs with X6. */
+	shmt_add(&dir->shared->in_kernel, 1);
+	if (SHMT_CTL_MODE(shmt_load(&dir->shared->ctl)) == SHMT_TCP)
+		return true;
+	shmt_sub(&dir->shared->in_kernel, 1);
+	return false;
+}
+
+void shmt_rx_exit(const struct shmt_dir *dir, bool took)
+{
+	uint64_t ctl;
+
+	if (took) {
+		do {
+			ctl = shmt_load(&dir->shared->ctl);
+		} while (SHMT_CTL_MODE(ctl) == SHMT_TCP &&
+			 !shmt_cas(&dir->shared->ctl, ctl, next_tcp(dir)));
+	}
+	shmt_sub(&dir->shared->in_kernel, 1);
+}
+
+void shmt_rx_answer(const struct shmt_dir *dir, uint64_t ctl)
+{
+	/* S may publish meanwhile (the head moves) or leave; both make the caller look again. */
+	if (SHMT_CTL_MODE(ctl) == SHMT_WAKING)
+		(void)shmt_cas(&dir->shared->ctl, ctl, SHMT_CTL(SHMT_CTL_VALUE(ctl), SHMT_RING));
+}
+
+int64_t shmt_rx_avail(const struct shmt_dir *dir, uint64_t ctl, uint64_t tail)
+{
+	const uint64_t used = SHMT_CTL_VALUE(ctl) - tail;
+
+	return used > dir->ring.size ? -EPROTO : (int64_t)used;
+}
+
+bool shmt_rx_consume(const struct shmt_dir *dir, uint64_t tail, size_t len)
+{
+	/* X2 release, pairs with X1: the bytes have been copied out. */
+	return shmt_cas(&dir->shared->tail, tail, tail + len);
+}
+
+bool shmt_rx_settle(const struct shmt_dir *dir, uint64_t ctl)
+{
+	return shmt_cas(&dir->shared->ctl, ctl, next_tcp(dir));
+}

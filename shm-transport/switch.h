@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * switch.h - one direction of a stream: which path the next byte takes
+ *
+ * docs/protocol.md tells why this is right; tests/model/ checks it. Sender S and receiver R share
+ * one word, ctl = {value, mode}, changed by compare-and-swap only. S's calls are serialised by the
+ * caller (a lock per direction), and so are R's, but for the in-kernel brackets. A signal handler may
+ * interrupt a call and make one of its own on the same thread: every step that commits anything is a
+ * CAS on what the call began with, so the interrupted one notices and its caller starts over.
+ *
+ * All functions: no lock, no system call, no allocation; any process that maps the region.
+ * -EPROTO: the other side broke a rule; the caller ends the stream as a reset.
+ */
+#ifndef SHMT_SWITCH_H
+#define SHMT_SWITCH_H
+
+#include <stdbool.h>
+
+#include "atomic.h"
+#include "ring.h"
+#include "shmt_layout.h"
+
+struct shmt_dir {
+	struct shmt_dir_shared *shared;
+	struct shmt_ring ring;
+};
+
+/* ---- sender ---------------------------------------------------------------------------------- */
+
+/** shmt_tx_open() - behind payload already sent: all bytes ever sent by TCP are @open_at
+ * @ctl: the word as read before that payload was sent; mode TCP. The ring begins at R's tail.
+ * Return: true: mode is WAKING, false: R has consumed since, stay on TCP
+ */
+bool shmt_tx_open(const struct shmt_dir *dir, uint64_t ctl, uint64_t open_at);
+
+/** shmt_tx_space() - free bytes of the ring when its head is that of @ctl; -EPROTO */
+int64_t shmt_tx_space(const struct shmt_dir *dir, uint64_t ctl);
+
+/** shmt_tx_publish() - @len bytes copied in at the head of @ctl become R's
+ * Return: true; false: the word has changed (R went to sleep, or a handler sent): nothing was published
+ */
+bool shmt_tx_publish(const struct shmt_dir *dir, uint64_t ctl, size_t len);
+
+/** shmt_tx_leave() - close the ring at its head, from WAKING or RING
+ * Return: 0 done (or TCP, LEAVING already); -EBUSY a receiver is still inside the kernel: its limit
+ * is not known, wait; -EAGAIN the word changed, look again
+ */
+int shmt_tx_leave(const struct shmt_dir *dir, uint64_t ctl);
+
+/* ---- receiver -------------------------------------------------------------------------------- */
+
+/** shmt_rx_enter() - about to receive from the kernel without a limit
+ * Return: true: mode TCP, go ahead, then shmt_rx_exit(); false: not allowed, look at the word again
+ */
+bool shmt_rx_enter(const struct shmt_dir *dir);
+
+/** shmt_rx_exit() - back from the kernel. @took: bytes were consumed and have been added to tcp_read:
+ * withdraws S's licence to open behind them
+ */
+void shmt_rx_exit(const struct shmt_dir *dir, bool took);
+
+/** shmt_rx_answer() - WAKING to RING; S may meanwhile have gone on to LEAVING. */
+void shmt_rx_answer(const struct shmt_dir *dir, uint64_t ctl);
+
+/** shmt_rx_avail() - bytes to read when the word is @ctl (mode not TCP); -EPROTO */
+int64_t shmt_rx_avail(const struct shmt_dir *dir, uint64_t ctl, uint64_t tail);
+
+/** shmt_rx_consume() - move the tail from @tail by @len; false: a handler consumed, start over */
+bool shmt_rx_consume(const struct shmt_dir *dir, uint64_t tail, size_t len);
+
+/** shmt_rx_settle() - the ring is empty at @ctl (RING or LEAVING): back to TCP, R may sleep
+ * Return: true; false: the word changed (S has published or left), look again
+ */
+bool shmt_rx_settle(const struct shmt_dir *dir, uint64_t ctl);
+
+/** shmt_rx_push_out() - R must sleep with unread ring bytes: RING to LEAVING, on S's behalf
+ * Return: as shmt_tx_leave()
+ */
+int shmt_rx_push_out(const struct shmt_dir *dir, uint64_t ctl);
+
+#endif
