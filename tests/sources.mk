@@ -1,0 +1,107 @@
+# Test programs: every tests/<folder>/<pattern>.c becomes $(O)/tests/<folder>/<name>.
+
+TEST_LIB_SRCS := $(sort $(wildcard tests/lib/t*.c))
+TEST_PLAIN_SRCS := $(sort $(wildcard tests/hook/test_*.c tests/platform/assume_*.c \
+	tests/stress/stress_*.c tests/fuzz/fuzz_*.c))
+TEST_CMOCKA_SRCS := $(sort $(wildcard tests/unit/test_*.c tests/agent/test_*.c))
+
+# Any of them may use cmocka; those that do are left out where it is missing.
+CMOCKA_LIBS := $(shell $(PKG_CONFIG) --silence-errors --libs cmocka)
+ifeq ($(CMOCKA_LIBS),)
+TEST_CMOCKA_SRCS += $(shell grep -ls cmocka.h $(TEST_PLAIN_SRCS))
+TEST_PLAIN_SRCS := $(filter-out $(TEST_CMOCKA_SRCS),$(TEST_PLAIN_SRCS))
+endif
+TEST_SRCS := $(TEST_PLAIN_SRCS) $(if $(CMOCKA_LIBS),$(TEST_CMOCKA_SRCS))
+
+test_programs = $(patsubst %.c,$(O)/%,$(filter $(addsuffix /%,$(addprefix tests/,$(1))),$(TEST_SRCS)))
+
+# An agent test may use the agent's own files: all of them but those with a main().
+TEST_AGENT_SRCS = $(filter-out %/main.c,$(AGENT_SRCS))
+
+$(call objs,$(TEST_LIB_SRCS) $(TEST_SRCS)): EXTRA_CFLAGS = -Itests/lib -Iresidency-agent $(AGENT_CFLAGS)
+
+$(O)/tests/libt.a: $(call objs,$(TEST_LIB_SRCS))
+	$(call say,AR,$@)
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(O)/tests/libagent.a: $(call objs,$(TEST_AGENT_SRCS))
+	$(call say,AR,$@)
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(call test_programs,agent fuzz): $(O)/tests/libagent.a
+$(call test_programs,agent fuzz): TEST_LIBS = $(AGENT_LIBS)
+
+$(patsubst %.c,$(O)/%,$(TEST_SRCS)): $(O)/%: $(O)/obj/%.o $(O)/tests/libt.a $(O)/libshmt.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %/libt.a,$^) \
+		$(filter %/libagent.a,$^) $(filter %/libshmt.a,$^) $(TEST_LIBS) $(CMOCKA_LIBS)
+
+TESTS_RUN = V=$(V) T_BUILD=$(abspath $(O)) tests/run.sh
+
+ifeq ($(CMOCKA_LIBS),)
+no_cmocka = @echo 'cmocka is not installed: left out: $(notdir $(TEST_CMOCKA_SRCS))'
+endif
+
+test-programs: $(patsubst %.c,$(O)/%,$(TEST_SRCS))
+	$(no_cmocka)
+
+check: all test-programs ## unit, platform, agent and hook tests, about a minute
+	$(Q)$(TESTS_RUN) unit platform agent hook
+
+stress: all $(call test_programs,stress) ## random bytes both ways while the agent drains and resumes
+	$(Q)$(TESTS_RUN) stress
+
+fuzz: all $(call test_programs,fuzz) ## every parser and every foreign structure
+	$(Q)$(TESTS_RUN) fuzz
+
+model: ## check the Spin model of the switch
+	$(Q)$(TESTS_RUN) model
+
+e2e: all ## real programs in two network namespaces (root)
+	$(Q)$(TESTS_RUN) e2e
+
+soak: all ## the long ones: 1 GiB each way, a hundred kills (root)
+	$(Q)T_SOAK=1 $(TESTS_RUN) soak
+
+# Variants are built by a make of their own, in folders of their own.
+SANITIZERS ?= address undefined thread
+san-%:
+	$(Q)$(MAKE) --no-print-directory SAN=$* O=$(O)/san-$* all test-programs
+
+test: all test-programs $(addprefix san-,$(SANITIZERS)) ## everything CI runs
+	$(Q)$(TESTS_RUN) lint unit platform agent hook model stress fuzz \
+		$(foreach san,$(SANITIZERS),unit@$(san) stress@$(san)) e2e
+
+# ---- lint ----------------------------------------------------------------------------------------
+LINT_C = $(shell git ls-files '*.c' '*.h')
+
+lint: lint-format lint-symbols lint-cppcheck lint-tidy ## format, symbols, cppcheck, clang-tidy
+
+lint-format:
+	$(call say,FORMAT,)
+	$(Q)clang-format --dry-run -Werror $(LINT_C)
+
+lint-symbols: $(O)/libcoloc.so
+	$(call say,SYMBOLS,$<)
+	$(Q)tests/lib/symbols.sh $< preload/hooks.def $(call objs,$(PRELOAD_SRCS) $(SHMT_SRCS))
+
+lint-cppcheck:
+	$(call say,CPPCHECK,)
+	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j2 \
+		--enable=warning,portability --suppress=missingIncludeSystem \
+		-D_GNU_SOURCE -D__x86_64__ -Iinclude -Ishm-transport -Ipreload -Iresidency-agent -Itests/lib \
+		$(filter %.c,$(LINT_C))
+
+# One process per processor; .clang-tidy lists what is checked.
+lint-tidy:
+	$(call say,TIDY,)
+	$(Q)printf '%s\n' $(filter-out tests/%,$(filter %.c,$(LINT_C))) | xargs -P "$$(nproc)" -n 4 \
+		sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- -std=gnu11 -D_GNU_SOURCE \
+		-DCOLOC_VERSION=\"0\" -DCOLOC_LIBDIR=\"/\" -DCOLOC_SBINDIR=\"/\" -Iinclude \
+		-Ishm-transport -Ipreload -Iresidency-agent $(AGENT_CFLAGS) 2>/dev/null' tidy
+
+.PHONY: test-programs check stress fuzz model e2e soak test lint lint-format lint-symbols \
+	lint-cppcheck lint-tidy
