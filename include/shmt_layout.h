@@ -26,6 +26,14 @@
 #define SHMT_NO_GUEST 0xffffu
 #define SHMT_REGION_MIN_BYTES (4u << 20)
 
+/*
+ * The magic while the superblock is being written: {0xf0, version:8, 4 KiB pages:48}. It says all
+ * that the superblock is made from, so that anybody can finish the work of one who died in it.
+ */
+#define SHMT_FORMATTING(pages)                                                                     \
+	(0xf0ULL << 56 | (uint64_t)SHMT_VERSION << 48 | (uint64_t)(pages))
+#define SHMT_FORMATTING_PAGES(magic) ((uint64_t)(magic) & ((1ULL << 48) - 1))
+
 /* Features a user of the region must know; an unknown bit is declined. None so far. */
 #define SHMT_FEATURES_KNOWN 0ULL
 
@@ -36,7 +44,7 @@ struct shmt_super_shared {
 	uint32_t super_bytes; /* sizeof(struct shmt_super_shared) of the creator */
 	uint64_t features;
 	uint64_t region_bytes;
-	uint8_t domain_id[16]; /* random identity of this region */
+	uint8_t domain_id[16]; /* atomic by halves; random identity of this region */
 	uint64_t guests_off;
 	uint64_t addrs_off;
 	uint64_t offers_off;
@@ -64,13 +72,14 @@ enum shmt_guest_state {
 /*
  * The word {epoch:48, state:16}: an epoch is never reused in a region, so whoever remembers
  * (slot, epoch) can tell whether that life of the guest still goes on. Others may turn the word to
- * {epoch, FREE} only when they know that this life is over (see directory.h).
+ * {epoch, FREE} only when they know that this life is over (see directory.h). Epochs stay below
+ * 2^40, so that they fit into every word that holds one.
  */
 struct shmt_guest_shared {
 	uint64_t word;      /* atomic; its agent, see above */
 	uint64_t heartbeat; /* atomic; its agent, several times a second */
 	uint64_t kernel_id; /* its agent; hash of the boot id: equal means one kernel */
-	uint8_t identity[16]; /* its agent; what makes a rebooted guest the same guest */
+	uint8_t identity[16]; /* atomic by halves; its agent; what makes a rebooted guest the same guest */
 	char name[24];        /* its agent; NUL-terminated, for people */
 	uint64_t doorbell;    /* atomic; the others' agents add 1 after they wrote an offer for it */
 	uint8_t pad[SHMT_LINE - 8];
@@ -90,14 +99,17 @@ enum shmt_addr_state {
 };
 
 /*
- * Open hash by address, linear probing. The word {epoch:48, guest:8, state:8} is claimed by CAS by
- * the owner's agent, which alone turns it LIVE and DEAD; for an epoch that is over, anybody may.
- * A reader loads the word, compares addr, loads the word again: unchanged means addr was right.
+ * Open hash by address (shmt_hash() over its 16 bytes), linear probing over SHMT_ADDR_WINDOW
+ * entries. The word {epoch:48, guest:8, state:8} is claimed by CAS by the owner's agent, which alone
+ * turns it LIVE and DEAD; for an epoch that is over, anybody may claim it. A reader loads word and
+ * claims, compares addr, loads both again: unchanged means addr was right.
  */
+#define SHMT_ADDR_WINDOW 64u
+
 struct shmt_addr_shared {
 	uint64_t word; /* atomic */
-	uint8_t addr[16]; /* IPv6, or IPv4 as ::ffff:a.b.c.d; network order */
-	uint64_t reserved;
+	uint8_t addr[16]; /* atomic by halves; IPv6, or IPv4 as ::ffff:a.b.c.d; network order */
+	uint64_t claims;  /* atomic; the owner, before it writes addr: grows with each claim */
 };
 
 #define SHMT_ADDR_WORD(epoch, guest, state)                                                        \
@@ -147,11 +159,13 @@ enum shmt_offer_state {
 };
 
 /*
- * Open hash by key, probed over SHMT_OFFER_WINDOW entries. Only the agent of end 0 makes offers
- * with a segment, so that two agents cannot make two rings for one connection. The word
- * {author epoch:40, author slot:8, addressee slot:8, state:8} goes FREE -> CLAIMED -> WISH or MADE by its
- * author; WISH or MADE -> TAKEN or DECLINED by its addressee (CAS); -> FREE by its author, or
- * by anybody when the author's epoch is over.
+ * Open hash by key (shmt_hash() over the key), probed over SHMT_OFFER_WINDOW entries. Only the agent
+ * of end 0 makes offers with a segment, so that two agents cannot make two rings for one connection.
+ * The word {low bits of the author's epoch:24, version:16, author slot:8, addressee slot:8, state:8}
+ * goes FREE -> CLAIMED -> WISH or MADE by its author; WISH or MADE -> TAKEN or DECLINED by its
+ * addressee (CAS); -> FREE by its author, or by anybody when the author's epoch is over. The version
+ * grows with each claim and outlives the FREE state: who was paused between reading an offer and
+ * answering it cannot answer another one that took its place.
  */
 #define SHMT_OFFER_WINDOW 64u
 
@@ -161,15 +175,20 @@ struct shmt_offer_shared {
 	struct shmt_evidence evidence; /* the author's end */
 	uint32_t seg;                  /* MADE: index into the segment table */
 	uint32_t seg_generation;
-	uint32_t reason; /* DECLINED: enum coloc_reason, written before the word */
+	uint32_t reason; /* atomic; DECLINED: enum coloc_reason, written before the word */
 	uint32_t reserved;
-	uint8_t pad[24];
+	uint64_t author_epoch;    /* in full */
+	uint64_t addressee_epoch; /* the life of the addressee that is meant */
+	uint8_t pad[8];
 };
 
-#define SHMT_OFFER_WORD(epoch, author, addressee, state)                                           \
-	((uint64_t)(epoch) << 24 | (uint64_t)(author) << 16 | (uint64_t)(addressee) << 8 |         \
-	 (uint64_t)(state))
-#define SHMT_OFFER_EPOCH(word) ((uint64_t)(word) >> 24)
+#define SHMT_OFFER_WORD(epoch, version, author, addressee, state)                                  \
+	(((uint64_t)(epoch) & 0xffffff) << 40 | (uint64_t)((version) & 0xffff) << 24 |                          \
+	 (uint64_t)(author) << 16 | (uint64_t)(addressee) << 8 | (uint64_t)(state))
+/* What a word becomes when its entry is freed: the version stays. */
+#define SHMT_OFFER_FREED(word) ((uint64_t)(word) & 0xffff000000ULL)
+#define SHMT_OFFER_EPOCH24(word) ((uint64_t)(word) >> 40)
+#define SHMT_OFFER_VERSION(word) ((unsigned int)((word) >> 24 & 0xffff))
 #define SHMT_OFFER_AUTHOR(word) ((unsigned int)((word) >> 16 & 0xff))
 #define SHMT_OFFER_ADDRESSEE(word) ((unsigned int)((word) >> 8 & 0xff))
 #define SHMT_OFFER_STATE(word) ((unsigned int)((word) & 0xff))
@@ -179,8 +198,8 @@ struct shmt_offer_shared {
 /*
  * The arena is cut into chunks. A guest claims a whole chunk by CAS of its word
  * {epoch:40, guest:8, log2 ring bytes:8, used:8} and cuts it into segments of one size; nobody else
- * allocates there, so no allocator is shared. A chunk whose owner's epoch is over, or that its owner
- * emptied, goes back to 0.
+ * allocates there, so no allocator is shared. A chunk that its owner emptied goes back to 0; one
+ * whose owner's epoch is over is taken over whole, by CAS, by any other guest.
  */
 struct shmt_chunk_shared {
 	uint64_t word; /* atomic */
@@ -246,7 +265,9 @@ enum shmt_seg_state {
 struct shmt_seg_end_shared {
 	uint64_t epoch; /* owner's agent at allocation: the life of the guest of this end */
 	uint32_t guest; /* same */
-	uint32_t gone;  /* atomic; 1 = this end's agent says: no process here holds the socket */
+	uint32_t gone;  /* atomic; equal to generation = this end's agent says: no process here
+			 * holds the socket. Only grows, so that a late word on the stream before
+			 * is none on this one. */
 	struct shmt_evidence evidence; /* atomic by bytes not needed: written before ATTACHED */
 	uint8_t pad[SHMT_LINE - 40];
 };
@@ -254,11 +275,11 @@ struct shmt_seg_end_shared {
 /*
  * A ring pair and its control block. dir[0] carries from end 0 to end 1. The data of dir[i] lies at
  * data_off + i * ring_bytes. Everything but dir, gone and evidence is written by the owner's agent
- * before the grant. The generation grows with each allocation of this entry.
+ * before the grant. The generation grows with each allocation of this entry and is never 0.
  */
 struct shmt_seg_shared {
-	uint32_t state; /* atomic; the chunk's owner */
-	uint32_t generation;
+	uint32_t state;      /* atomic; the chunk's owner */
+	uint32_t generation; /* atomic; the chunk's owner */
 	uint64_t data_off;
 	uint64_t ring_bytes; /* a power of two */
 	uint8_t pad[SHMT_LINE - 24];
@@ -276,5 +297,21 @@ static_assert(sizeof(struct shmt_offer_shared) == 2 * SHMT_LINE, "two lines");
 static_assert(sizeof(struct shmt_dir_shared) == 4 * SHMT_LINE, "four lines");
 static_assert(sizeof(struct shmt_seg_end_shared) == SHMT_LINE, "one line");
 static_assert(sizeof(struct shmt_seg_shared) == 1024, "addressed by index");
+
+/* shmt_hash() - of whole 8-byte words, little endian; part of the layout: all guests must agree. */
+static inline uint64_t shmt_hash(const void *data, uint32_t bytes)
+{
+	const uint8_t *at = data;
+	uint64_t hash = bytes;
+
+	for (uint32_t i = 0; i + 8 <= bytes; i += 8) {
+		uint64_t word;
+
+		__builtin_memcpy(&word, at + i, 8);
+		hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+		hash ^= hash >> 32;
+	}
+	return hash * 0xd6e8feb86659fd93ULL >> 16;
+}
 
 #endif

@@ -23,8 +23,9 @@ struct shmt_guest {
  * @identity: 16 bytes that stay the same when the guest reboots; an entry of the same identity and
  *	      of another epoch is the guest's earlier life and is buried first (addresses,
  *	      offers, chunks, ends of segments: see shmt_guest_bury())
- * @epoch: 0 = a new life: a fresh epoch is made. Else an agent that was restarted takes its own
- *	   slot back: -ESTALE if that life is over.
+ * @epoch: 0 = a new life: a fresh epoch is made, the state is LIVE. Else an agent that was
+ *	   restarted takes its own slot back, its state (LIVE or DRAINING) as it was: -ESTALE if
+ *	   that life is over.
  * Return: 0, -ENOSPC (table full), -ESTALE
  */
 int shmt_guest_register(struct shmt_region *region, const uint8_t identity[16],
@@ -41,13 +42,17 @@ void shmt_guest_beat(struct shmt_region *region, const struct shmt_guest *guest)
 /** shmt_guest_alive() - true while (slot, epoch) is this life: LIVE or DRAINING. Any process. */
 bool shmt_guest_alive(const struct shmt_region *region, uint32_t slot, uint64_t epoch);
 
+/** shmt_guest_over() - that life has ended: unlike !alive, a guest still being CLAIMED is not over */
+bool shmt_guest_over(const struct shmt_region *region, uint32_t slot, uint64_t epoch);
+
 /**
  * shmt_guest_bury() - end a life and take back what it held
  * The caller must know that no process of that life runs or will run: the guest itself at its
  * re-registration or orderly end, or an agent of the same kernel that got the guest's lock
  * (shmt_guest_lock_test()). Turns the word to {epoch, FREE}, its addresses DEAD, its offers FREE,
- * sets gone on its ends of others' segments, and frees its own segments and chunks once
- * the other end is gone too (call shmt_segment_sweep() later for the rest).
+ * sets gone on its ends of segments. Its chunks go to whichever guest calls shmt_segment_sweep()
+ * next, which frees their segments once the other end is gone too. Several may bury one life at
+ * once; what one who died in it left is harmless, and burying again finishes it.
  */
 void shmt_guest_bury(struct shmt_region *region, uint32_t slot, uint64_t epoch);
 
@@ -55,6 +60,7 @@ void shmt_guest_bury(struct shmt_region *region, uint32_t slot, uint64_t epoch);
  * shmt_guest_lock() - hold the guest's lock: an open-file-description read lock on byte <slot> of
  * the region file. Passed on with the descriptor and kept by each mapping made from it, it lasts
  * until the last process of the guest is gone, on one kernel.
+ * (directory.h declares them, open.c holds them: not part of libcoloc.so.)
  * shmt_guest_lock_test() - 1: nobody holds it (with the same kernel id: the guest is dead), 0: held,
  * -errno. Needs a descriptor of its own open of the file.
  */
@@ -71,7 +77,7 @@ int shmt_address_remove(struct shmt_region *region, const struct shmt_guest *gue
 /**
  * shmt_directory_find() - whose is @addr?
  * Return: guest slot, and its epoch in @ret_epoch; -ENOENT nobody's; -EEXIST claimed by two live
- * guests. Lock-free, any thread, signal handlers.
+ * guests. Looks at SHMT_ADDR_WINDOW entries at most. Lock-free, any thread, signal handlers.
  */
 int shmt_directory_find(const struct shmt_region *region, const uint8_t addr[16],
 			uint64_t *ret_epoch);

@@ -38,7 +38,10 @@ int shmt_offer_post(struct shmt_region *region, const struct shmt_guest *author,
 		    const struct shmt_conn_key *key, const struct shmt_evidence *evidence,
 		    uint32_t seg, uint32_t seg_generation);
 
-/** shmt_offer_read() - entry @index as it is now; -ENOENT free, being written, or not sane */
+/**
+ * shmt_offer_read() - entry @index as it is now; -ENOENT free, being written, not sane, or of an
+ * author whose life is over
+ */
 int shmt_offer_read(const struct shmt_region *region, uint32_t index,
 		    struct shmt_offer *ret_offer);
 
@@ -57,11 +60,21 @@ int shmt_offer_find(const struct shmt_region *region, const struct shmt_conn_key
 int shmt_offer_answer(struct shmt_region *region, const struct shmt_offer *offer,
 		      enum shmt_offer_state state, uint32_t reason);
 
+/**
+ * shmt_offer_revoke() - the author frees its entry if it still is as @offer was read
+ * Return: 0; -ESTALE it has been answered, read it again. Who would free a segment that was offered
+ * asks by this and not by withdraw whether the other end has taken it.
+ */
+int shmt_offer_revoke(struct shmt_region *region, const struct shmt_offer *offer);
+
 /** shmt_offer_withdraw() - the author frees its entry, whatever became of it; -ESTALE not its own */
 int shmt_offer_withdraw(struct shmt_region *region, const struct shmt_guest *author,
 			uint32_t index);
 
-/** shmt_evidence_fits() - could @mine and @theirs describe one connection? @theirs was taken first. */
+/**
+ * shmt_evidence_fits() - could @mine and @theirs describe one connection? @theirs was taken first.
+ * true also when one of them is not valid: there is nothing to compare
+ */
 bool shmt_evidence_fits(const struct shmt_evidence *mine, const struct shmt_evidence *theirs);
 
 #endif
