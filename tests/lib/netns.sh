@@ -13,7 +13,7 @@
 #       T_CONF    lines for the agents' configuration file beside the region's, e.g. "[wait]
 #                 spin_us = 0"; the sections [region] and [guest] are taken: for them there are
 #       T_REGION_CONF, T_GUEST_CONF   further lines of [region] and [guest]
-# Out:  T_DIR     temporary folder, gone after t_guests_down: agent-A.log, agent-B.log, A.sock, ...
+# Out:  T_DIR     temporary folder, gone after t_guests_down: agent-A.log, agent-B.log, A/agent.sock, ...
 #       T_PID     process started last by t_spawn or t_spawn_preload
 #       T_ADDR_A T_ADDR_B T_ADDR6_A T_ADDR6_B
 #
@@ -78,7 +78,7 @@ t_preload()
 {
 	t_guest=$1
 	shift
-	t_in "$t_guest" env COLOC_AGENT="$T_DIR/$t_guest.sock" LD_PRELOAD="$(t_preload_list)" "$@"
+	t_in "$t_guest" env COLOC_AGENT="$T_DIR/$t_guest/agent.sock" LD_PRELOAD="$(t_preload_list)" "$@"
 }
 
 t_spawn()
@@ -93,7 +93,7 @@ t_spawn_preload()
 {
 	t_guest=$1
 	shift
-	t_spawn "$t_guest" env COLOC_AGENT="$T_DIR/$t_guest.sock" \
+	t_spawn "$t_guest" env COLOC_AGENT="$T_DIR/$t_guest/agent.sock" \
 		LD_PRELOAD="$(t_preload_list)" "$@"
 }
 
@@ -101,7 +101,7 @@ t_ctl()
 {
 	t_guest=$1
 	shift
-	"$T_BUILD/colocctl" --socket "$T_DIR/$t_guest.sock" "$@"
+	"$T_BUILD/colocctl" --socket "$T_DIR/$t_guest/agent.sock" "$@"
 }
 
 t_agent_start()
@@ -116,7 +116,7 @@ t_agent_start()
 		${T_CONF:-}
 	END
 	ip netns exec "$T_NS-$1" "$T_BUILD/residency-agent" --foreground \
-		--config "$T_DIR/$1.conf" --socket "$T_DIR/$1.sock" >>"$T_DIR/agent-$1.log" 2>&1 &
+		--config "$T_DIR/$1.conf" --socket "$T_DIR/$1/agent.sock" >>"$T_DIR/agent-$1.log" 2>&1 &
 	echo $! >"$T_DIR/$1.pid"
 }
 
@@ -157,7 +157,7 @@ t_net_up()
 	trap t_on_exit EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
-	T_DIR=$(mktemp -d -p /dev/shm coloc-test.XXXXXX) || return 1
+	T_DIR=$(mktemp -d -p /dev/shm coloc-test.XXXXXX) && mkdir "$T_DIR/A" "$T_DIR/B" || return 1
 
 	ip netns add "$T_NS-A" && ip netns add "$T_NS-B" || return 1
 	ip -n "$T_NS-A" link add eth0 type veth peer name eth0 netns "$T_NS-B" || return 1
