@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * close() as the other end sees it: with everything read an end of stream; with unread bytes, or with
- * SO_LINGER 0, a reset. HAZARDS 33.
+ * close() as the other end sees it: with everything read an end of stream; with unread bytes, or
+ * with SO_LINGER 0, a reset. HAZARDS 33.
  */
 
 #include "t.h"
@@ -17,7 +17,7 @@ static void close_with_unread(size_t len)
 	t_send(pair.a, len, 3, 0);
 	t_recv(pair.b, len / 2, 3, 0);
 	T_OK(close(pair.b));
-	set = (struct pollfd){ pair.a, POLLIN, 0 };
+	set = (struct pollfd){pair.a, POLLIN, 0};
 	T_EQ(T_OK(poll(&set, 1, 2000)), 1);
 	T_CHECK(set.revents & POLLERR && set.revents & POLLHUP);
 	T_ERR(recv(pair.a, &byte, 1, 0), ECONNRESET);
@@ -28,7 +28,7 @@ static void close_with_unread(size_t len)
 
 static void linger_zero(void)
 {
-	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
 	struct t_pair pair;
 	uint8_t byte;
 
@@ -54,7 +54,7 @@ static void plain_close(void)
 	t_recv(pair.a, 5000, 4, 0);
 	T_EQ(T_OK(recv(pair.a, &byte, 1, 0)), 0);
 	T_EQ(T_OK(send(pair.a, &byte, 1, MSG_NOSIGNAL)), 1);
-	set = (struct pollfd){ pair.a, 0, 0 };
+	set = (struct pollfd){pair.a, 0, 0};
 	T_EQ(T_OK(poll(&set, 1, 2000)), 1);
 	T_ERR(send(pair.a, &byte, 1, MSG_NOSIGNAL), EPIPE);
 	T_OK(close(pair.a));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * dup, dup2, dup3, F_DUPFD: all numbers are the same stream; it ends with the last one; flags of the
- * descriptor are its own, flags of the file are shared. HAZARDS 6, 17.
+ * dup, dup2, dup3, F_DUPFD: all numbers are the same stream; it ends with the last one; flags of
+ * the descriptor are its own, flags of the file are shared. HAZARDS 6, 17.
  */
 
 #include "t.h"

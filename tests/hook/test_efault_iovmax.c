@@ -25,7 +25,7 @@ int main(void)
 	t_recv(pair.b, 100, 3, 0);
 
 	for (size_t i = 0; i < T_LEN(many); i++)
-		many[i] = (struct iovec){ &buf[i % IOV_MAX], 1 };
+		many[i] = (struct iovec){&buf[i % IOV_MAX], 1};
 	t_hot(&pair);
 	T_ERR(writev(pair.a, many, IOV_MAX + 1), EINVAL);
 	T_ERR(readv(pair.b, many, IOV_MAX + 1), EINVAL);

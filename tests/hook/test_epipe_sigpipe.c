@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Writing to a stream that is shut: EPIPE, and SIGPIPE unless MSG_NOSIGNAL, for each form. HAZARDS 33. */
+/*
+ * Writing to a stream that is shut: EPIPE, and SIGPIPE unless MSG_NOSIGNAL, for each form.
+ * HAZARDS 33.
+ */
 
 #include "t.h"
 
 int main(void)
 {
-	uint8_t buf[100] = { 0 };
-	struct iovec vec = { buf, sizeof(buf) };
-	struct msghdr msg = { .msg_iov = &vec, .msg_iovlen = 1 };
+	uint8_t buf[100] = {0};
+	struct iovec vec = {buf, sizeof(buf)};
+	struct msghdr msg = {.msg_iov = &vec, .msg_iovlen = 1};
 	struct t_pair pair;
 	int seen = 0;
 

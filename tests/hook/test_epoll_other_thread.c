@@ -17,7 +17,7 @@ static int epfd, work[2]; /* pipe: loop -> worker */
 
 static void arm(int op, uint32_t events)
 {
-	struct epoll_event event = { .events = events, .data.fd = pair.b };
+	struct epoll_event event = {.events = events, .data.fd = pair.b};
 
 	T_OK(epoll_ctl(epfd, op, pair.b, &event));
 }
@@ -61,7 +61,7 @@ static void worker(void *arg)
 static void loop_and_worker(void)
 {
 	const int64_t start = t_now_ms();
-	struct epoll_event stop = { .events = EPOLLIN, .data.fd = -1 };
+	struct epoll_event stop = {.events = EPOLLIN, .data.fd = -1};
 	struct t_thread loop, helper;
 	int stop_ends[2];
 	uint64_t moved = t_moved_begin(pair.a);
@@ -147,7 +147,8 @@ static void wait_mark(void *arg)
 	T_EQ(event.data.fd, pair.b);
 }
 
-/* A thread sleeps in epoll_wait with hang-up interest alone while the stream moves; then it ends. */
+/* A thread sleeps in epoll_wait with hang-up interest alone while the stream moves; then it ends.
+ */
 static void moves_under_sleeper(void)
 {
 	struct t_thread sleeper;

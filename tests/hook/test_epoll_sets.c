@@ -13,7 +13,7 @@ static int sets[3]; /* level, edge, and a set that contains the first */
 
 static void add(int epfd, int fd, uint32_t events, uint64_t tag)
 {
-	struct epoll_event event = { .events = events, .data.u64 = tag };
+	struct epoll_event event = {.events = events, .data.u64 = tag};
 
 	T_OK(epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &event));
 }
@@ -35,7 +35,7 @@ static void all_tell(void)
 	const uint64_t moved = t_moved_begin(pair.a);
 
 	for (int i = 0; i < 20; i++) {
-		struct pollfd nested = { sets[2], POLLIN, 0 };
+		struct pollfd nested = {sets[2], POLLIN, 0};
 
 		t_hot(&pair);
 		tells(sets[1], 2, 0); /* the edges of that */
@@ -66,7 +66,7 @@ static void send_when_asleep(void *arg)
 /* Asleep on each of them, and in poll on the nested one, when the bytes come. */
 static void sleeper_wakes(void)
 {
-	struct pollfd nested = { sets[2], POLLIN, 0 };
+	struct pollfd nested = {sets[2], POLLIN, 0};
 	struct t_thread sender;
 	int64_t start;
 

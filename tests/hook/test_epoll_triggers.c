@@ -15,7 +15,7 @@ static int epfd;
 
 static void control(int op, uint32_t events)
 {
-	struct epoll_event event = { .events = events, .data.u64 = TAG };
+	struct epoll_event event = {.events = events, .data.u64 = TAG};
 
 	T_OK(epoll_ctl(epfd, op, pair.b, &event));
 	T_EQ(event.events, events);
@@ -135,7 +135,7 @@ static void removed_and_back(void)
 	T_EQ(wait_events(1000), EPOLLIN);
 	T_EQ(wait_events(0), 0);
 	t_recv(pair.b, 10, 3, 0);
-	event = (struct epoll_event){ .events = EPOLLIN };
+	event = (struct epoll_event){.events = EPOLLIN};
 	T_ERR(epoll_ctl(epfd, EPOLL_CTL_ADD, pair.b, &event), EEXIST);
 	T_OK(epoll_ctl(epfd, EPOLL_CTL_DEL, pair.b, NULL));
 	T_ERR(epoll_ctl(epfd, EPOLL_CTL_DEL, pair.b, NULL), ENOENT);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * exec with a moved stream inherited: a preloaded program goes on with it, one without the library
- * gets every byte by TCP; vfork, posix_spawn, system and popen children do not disturb the parent's.
- * HAZARDS 12, 13, 14.
+ * gets every byte by TCP; vfork, posix_spawn, system and popen children do not disturb the
+ * parent's. HAZARDS 12, 13, 14.
  */
 
 #include <spawn.h>
@@ -45,11 +45,11 @@ static void parent_side(void)
 enum way { FORK_EXEC, FORK_EXEC_BARE, VFORK_EXEC, SPAWN, SPAWN_BARE, WAYS };
 
 static char number[16];
-static char *bare_env[] = { NULL };
+static char *bare_env[] = {NULL};
 
 static pid_t start(enum way way)
 {
-	char *args[] = { self, number, NULL };
+	char *args[] = {self, number, NULL};
 	char **env = way == FORK_EXEC_BARE || way == SPAWN_BARE ? bare_env : environ;
 	pid_t pid;
 
@@ -97,7 +97,7 @@ static void run(enum way way, bool unread)
 /* Exec itself, both ends with it. */
 static int after_exec(int a, int b)
 {
-	pair = (struct t_pair){ a, b };
+	pair = (struct t_pair){a, b};
 	t_recv(pair.b, 2000, 3, 0);
 	t_recv(pair.a, 3000, 4, 0);
 	for (int i = 0; i < 20; i++)
@@ -109,7 +109,7 @@ static int after_exec(int a, int b)
 static void exec_self(void *arg)
 {
 	char other[16];
-	char *args[] = { self, number, other, NULL };
+	char *args[] = {self, number, other, NULL};
 
 	T_OK(fcntl(pair.a, F_SETFD, 0));
 	T_OK(fcntl(pair.b, F_SETFD, 0));
@@ -144,7 +144,7 @@ static void bystanders(void)
 /* An exec that fails leaves everything as it was. */
 static void failed_exec(void)
 {
-	char *args[] = { self, NULL };
+	char *args[] = {self, NULL};
 
 	t_open_hot(&pair);
 	T_OK(fcntl(pair.b, F_SETFD, 0));

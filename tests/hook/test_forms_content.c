@@ -13,10 +13,10 @@ typedef size_t form(int fd, uint8_t *buf, size_t len);
 /* Three pieces, one of them empty, and an uneven cut. */
 static int cut(struct iovec vec[4], uint8_t *buf, size_t len)
 {
-	vec[0] = (struct iovec){ buf, len / 3 };
-	vec[1] = (struct iovec){ buf, 0 };
-	vec[2] = (struct iovec){ buf + len / 3, len / 2 - len / 3 };
-	vec[3] = (struct iovec){ buf + len / 2, len - len / 2 };
+	vec[0] = (struct iovec){buf, len / 3};
+	vec[1] = (struct iovec){buf, 0};
+	vec[2] = (struct iovec){buf + len / 3, len / 2 - len / 3};
+	vec[3] = (struct iovec){buf + len / 2, len - len / 2};
 	return 4;
 }
 
@@ -38,7 +38,7 @@ static size_t by_sendto(int fd, uint8_t *buf, size_t len)
 /* An address given on a connected stream socket is ignored by the kernel. */
 static size_t by_sendto_addr(int fd, uint8_t *buf, size_t len)
 {
-	const struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = 1 };
+	const struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = 1};
 
 	return (size_t)T_OK(sendto(fd, buf, len, 0, (const struct sockaddr *)&addr, sizeof(addr)));
 }
@@ -60,16 +60,16 @@ static size_t by_pwritev2(int fd, uint8_t *buf, size_t len)
 static size_t by_sendmsg(int fd, uint8_t *buf, size_t len)
 {
 	struct iovec vec[4];
-	struct msghdr msg = { .msg_iov = vec, .msg_iovlen = (size_t)cut(vec, buf, len) };
+	struct msghdr msg = {.msg_iov = vec, .msg_iovlen = (size_t)cut(vec, buf, len)};
 
 	return (size_t)T_OK(sendmsg(fd, &msg, 0));
 }
 
 static size_t by_sendmmsg(int fd, uint8_t *buf, size_t len)
 {
-	struct iovec vec[2] = { { buf, len / 2 }, { buf + len / 2, len - len / 2 } };
-	struct mmsghdr msgs[2] = { { .msg_hdr = { .msg_iov = &vec[0], .msg_iovlen = 1 } },
-				   { .msg_hdr = { .msg_iov = &vec[1], .msg_iovlen = 1 } } };
+	struct iovec vec[2] = {{buf, len / 2}, {buf + len / 2, len - len / 2}};
+	struct mmsghdr msgs[2] = {{.msg_hdr = {.msg_iov = &vec[0], .msg_iovlen = 1}},
+				  {.msg_hdr = {.msg_iov = &vec[1], .msg_iovlen = 1}}};
 
 	T_EQ(T_OK(sendmmsg(fd, msgs, 2, 0)), 2);
 	return msgs[0].msg_len + msgs[1].msg_len;
@@ -95,7 +95,8 @@ static size_t by_recvfrom_addr(int fd, uint8_t *buf, size_t len)
 {
 	struct sockaddr_storage addr;
 	socklen_t addr_len = sizeof(addr);
-	const size_t n = (size_t)T_OK(recvfrom(fd, buf, len, 0, (struct sockaddr *)&addr, &addr_len));
+	const size_t n =
+		(size_t)T_OK(recvfrom(fd, buf, len, 0, (struct sockaddr *)&addr, &addr_len));
 
 	T_EQ(addr_len, 0);
 	return n;
@@ -119,11 +120,11 @@ static size_t by_recvmsg(int fd, uint8_t *buf, size_t len)
 {
 	uint8_t control[64];
 	struct iovec vec[4];
-	struct msghdr msg = { .msg_iov = vec,
-			      .msg_iovlen = (size_t)cut(vec, buf, len),
-			      .msg_control = control,
-			      .msg_controllen = sizeof(control),
-			      .msg_flags = -1 };
+	struct msghdr msg = {.msg_iov = vec,
+			     .msg_iovlen = (size_t)cut(vec, buf, len),
+			     .msg_control = control,
+			     .msg_controllen = sizeof(control),
+			     .msg_flags = -1};
 	const size_t n = (size_t)T_OK(recvmsg(fd, &msg, 0));
 
 	T_EQ(msg.msg_controllen, 0);
@@ -133,8 +134,8 @@ static size_t by_recvmsg(int fd, uint8_t *buf, size_t len)
 
 static size_t by_recvmmsg(int fd, uint8_t *buf, size_t len)
 {
-	struct iovec vec = { buf, len };
-	struct mmsghdr msg = { .msg_hdr = { .msg_iov = &vec, .msg_iovlen = 1 } };
+	struct iovec vec = {buf, len};
+	struct mmsghdr msg = {.msg_hdr = {.msg_iov = &vec, .msg_iovlen = 1}};
 
 	T_EQ(T_OK(recvmmsg(fd, &msg, 1, MSG_WAITFORONE, NULL)), 1);
 	return msg.msg_len;
@@ -143,22 +144,14 @@ static size_t by_recvmmsg(int fd, uint8_t *buf, size_t len)
 static const struct {
 	const char *name;
 	form *call;
-} senders[] = { { "write", by_write },
-		{ "send", by_send },
-		{ "sendto", by_sendto },
-		{ "sendto with address", by_sendto_addr },
-		{ "writev", by_writev },
-		{ "pwritev2", by_pwritev2 },
-		{ "sendmsg", by_sendmsg },
-		{ "sendmmsg", by_sendmmsg } },
-  receivers[] = { { "read", by_read },
-		  { "recv", by_recv },
-		  { "recvfrom", by_recvfrom },
-		  { "recvfrom with address", by_recvfrom_addr },
-		  { "readv", by_readv },
-		  { "preadv2", by_preadv2 },
-		  { "recvmsg", by_recvmsg },
-		  { "recvmmsg", by_recvmmsg } };
+} senders[] = {{"write", by_write},	{"send", by_send},
+	       {"sendto", by_sendto},	{"sendto with address", by_sendto_addr},
+	       {"writev", by_writev},	{"pwritev2", by_pwritev2},
+	       {"sendmsg", by_sendmsg}, {"sendmmsg", by_sendmmsg}},
+  receivers[] = {{"read", by_read},	    {"recv", by_recv},
+		 {"recvfrom", by_recvfrom}, {"recvfrom with address", by_recvfrom_addr},
+		 {"readv", by_readv},	    {"preadv2", by_preadv2},
+		 {"recvmsg", by_recvmsg},   {"recvmmsg", by_recvmmsg}};
 
 static void carry(int from, int to, size_t s, size_t r, size_t len, uint64_t *at)
 {
@@ -181,7 +174,7 @@ static void carry(int from, int to, size_t s, size_t r, size_t len, uint64_t *at
 
 int main(void)
 {
-	static const size_t sizes[] = { 1, 7, 300, 4096, MAX };
+	static const size_t sizes[] = {1, 7, 300, 4096, MAX};
 	uint64_t at = 0, moved;
 	struct t_pair pair;
 

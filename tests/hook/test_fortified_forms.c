@@ -25,11 +25,11 @@ int main(void)
 	moved = t_moved_begin(pair.a);
 	for (int round = 0; round < 3; round++) {
 		t_send(pair.a, LEN, 3, at);
-		set = (struct pollfd){ pair.b, POLLIN, 0 };
+		set = (struct pollfd){pair.b, POLLIN, 0};
 		if (round == 0) {
 			T_EQ(T_OK(poll(&set, one, 1000)), 1);
 		} else {
-			const struct timespec second = { .tv_sec = 1 };
+			const struct timespec second = {.tv_sec = 1};
 
 			T_EQ(T_OK(ppoll(&set, one, &second, NULL)), 1);
 		}

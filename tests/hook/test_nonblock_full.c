@@ -10,7 +10,7 @@ static uint8_t buf[200000];
 
 static uint64_t fill_up(int fd, uint64_t at)
 {
-	struct pollfd set = { fd, POLLOUT, 0 };
+	struct pollfd set = {fd, POLLOUT, 0};
 
 	for (;;) {
 		ssize_t n;
@@ -26,7 +26,8 @@ static uint64_t fill_up(int fd, uint64_t at)
 		}
 		T_EQ(n, -1);
 		T_EQ(errno, EAGAIN);
-		/* The kernel may still move bytes to the receiver's side: full is full for a while. */
+		/* The kernel may still move bytes to the receiver's side: full is full for a while.
+		 */
 		if (!T_OK(poll(&set, 1, 20)))
 			return at;
 	}
@@ -45,7 +46,7 @@ int main(void)
 		T_CHECK(sent > got);
 		t_recv(pair.b, sent - got, 3, got);
 		got = sent;
-		set = (struct pollfd){ pair.a, POLLOUT, 0 };
+		set = (struct pollfd){pair.a, POLLOUT, 0};
 		T_EQ(T_OK(poll(&set, 1, 1000)), 1);
 		T_EQ(set.revents, POLLOUT);
 		t_hot(&pair);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* SCM_RIGHTS: a moved stream goes to another process, which goes on where the first was. HAZARDS 15. */
+/* SCM_RIGHTS: a moved stream goes to another process, which goes on where the first was.
+ * HAZARDS 15. */
 
 #include "t.h"
 
@@ -10,13 +11,13 @@ static void give(int fd)
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
+	} control = {0};
 	char byte = 'f';
-	struct iovec vec = { &byte, 1 };
-	struct msghdr msg = { .msg_iov = &vec,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
+	struct iovec vec = {&byte, 1};
+	struct msghdr msg = {.msg_iov = &vec,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 
 	cmsg->cmsg_level = SOL_SOCKET;
@@ -33,11 +34,11 @@ static int take(void)
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control;
 	char byte;
-	struct iovec vec = { &byte, 1 };
-	struct msghdr msg = { .msg_iov = &vec,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
+	struct iovec vec = {&byte, 1};
+	struct msghdr msg = {.msg_iov = &vec,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
 	int fd;
 
 	T_EQ(T_OK(recvmsg(channel[1], &msg, 0)), 1);

@@ -15,9 +15,9 @@ enum call { POLL, PPOLL, SELECT, PSELECT, CALLS };
 
 static bool ready(enum call call, int fd, bool for_write, int ms)
 {
-	const struct timespec spec = { ms / 1000, ms % 1000 * 1000000L };
-	struct timeval time = { ms / 1000, ms % 1000 * 1000L };
-	struct pollfd set[2] = { { -1, POLLIN, 0x55 }, { fd, for_write ? POLLOUT : POLLIN, 0x55 } };
+	const struct timespec spec = {ms / 1000, ms % 1000 * 1000000L};
+	struct timeval time = {ms / 1000, ms % 1000 * 1000L};
+	struct pollfd set[2] = {{-1, POLLIN, 0x55}, {fd, for_write ? POLLOUT : POLLIN, 0x55}};
 	fd_set fds, *in = for_write ? NULL : &fds, *out = for_write ? &fds : NULL;
 	int n;
 
@@ -98,9 +98,9 @@ static void with_pipe(void)
 	t_hot(&pair);
 	t_send(pair.a, 10, 3, 0);
 	T_EQ(T_OK(write(ends[1], "x", 1)), 1);
-	set[0] = (struct pollfd){ ends[0], POLLIN, 0 };
-	set[1] = (struct pollfd){ pair.b, POLLIN | POLLOUT, 0 };
-	set[2] = (struct pollfd){ pair.a, POLLIN, 0 };
+	set[0] = (struct pollfd){ends[0], POLLIN, 0};
+	set[1] = (struct pollfd){pair.b, POLLIN | POLLOUT, 0};
+	set[2] = (struct pollfd){pair.a, POLLIN, 0};
 	T_EQ(T_OK(poll(set, 3, 1000)), 2);
 	T_EQ(set[0].revents, POLLIN);
 	T_EQ(set[1].revents, POLLIN | POLLOUT);
@@ -123,13 +123,13 @@ static void with_pipe(void)
 /* A closed number in the set, and what is always reported. */
 static void always_reported(void)
 {
-	struct pollfd set = { 999, POLLIN, 0 };
+	struct pollfd set = {999, POLLIN, 0};
 
 	T_EQ(T_OK(poll(&set, 1, 1000)), 1);
 	T_EQ(set.revents, POLLNVAL);
 	T_OK(shutdown(pair.a, SHUT_WR));
 	T_OK(shutdown(pair.b, SHUT_WR));
-	set = (struct pollfd){ pair.b, 0, 0 };
+	set = (struct pollfd){pair.b, 0, 0};
 	T_EQ(T_OK(poll(&set, 1, 1000)), 1);
 	T_EQ(set.revents, POLLHUP);
 }

@@ -26,7 +26,7 @@ int main(void)
 	/* Too little to be readable for poll; a call that does not wait still gets it. */
 	t_hot(&pair);
 	t_send(pair.a, 40, 3, 0);
-	set = (struct pollfd){ pair.b, POLLIN, 0 };
+	set = (struct pollfd){pair.b, POLLIN, 0};
 	T_EQ(T_OK(poll(&set, 1, 50)), 0);
 	T_EQ(T_OK(recv(pair.b, buf, sizeof(buf), MSG_DONTWAIT)), 40);
 	t_verify(buf, 40, 3, 0);

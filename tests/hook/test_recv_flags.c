@@ -10,8 +10,8 @@ static struct t_pair pair;
 static void peek(void)
 {
 	uint8_t buf[LEN + 1];
-	struct iovec vec = { buf, sizeof(buf) };
-	struct msghdr msg = { .msg_iov = &vec, .msg_iovlen = 1 };
+	struct iovec vec = {buf, sizeof(buf)};
+	struct msghdr msg = {.msg_iov = &vec, .msg_iovlen = 1};
 	size_t n;
 
 	t_hot(&pair);
@@ -79,7 +79,7 @@ static void trunc_discards(void)
 
 static void send_in_pieces(void *arg)
 {
-	const struct timespec gap = { .tv_nsec = 20000000 };
+	const struct timespec gap = {.tv_nsec = 20000000};
 
 	(void)arg;
 	for (size_t at = 0; at < LEN; at += LEN / 3) {
@@ -92,8 +92,8 @@ static void waitall(void)
 {
 	struct t_thread sender;
 	uint8_t buf[LEN];
-	struct iovec vec[2] = { { buf, 10 }, { buf + 10, LEN - 10 } };
-	struct msghdr msg = { .msg_iov = vec, .msg_iovlen = 2 };
+	struct iovec vec[2] = {{buf, 10}, {buf + 10, LEN - 10}};
+	struct msghdr msg = {.msg_iov = vec, .msg_iovlen = 2};
 
 	for (int i = 0; i < 2; i++) {
 		t_hot(&pair);

@@ -36,13 +36,13 @@ static void one_way_then_the_other(bool a_first)
 	second = a_first ? pair.b : pair.a;
 
 	moved = t_moved_begin(first);
-	job = (struct job){ first, 3 };
+	job = (struct job){first, 3};
 	t_thread_start(&sender, send_and_end, &job);
 	T_EQ(t_recv_rest(second, 3, 0), TAIL);
 	t_thread_join(&sender);
 	t_moved_end(first, moved);
 	T_EQ(T_OK(recv(second, &job, 1, 0)), 0); /* and again */
-	set = (struct pollfd){ second, POLLIN | POLLRDHUP | POLLOUT, 0 };
+	set = (struct pollfd){second, POLLIN | POLLRDHUP | POLLOUT, 0};
 	T_EQ(T_OK(poll(&set, 1, 1000)), 1);
 	T_EQ(set.revents, POLLIN | POLLRDHUP | POLLOUT);
 
@@ -51,7 +51,7 @@ static void one_way_then_the_other(bool a_first)
 		t_send(second, 1000, 4, 0);
 		t_recv(first, 1000, 4, 0);
 	}
-	job = (struct job){ second, 5 };
+	job = (struct job){second, 5};
 	t_thread_start(&sender, send_and_end, &job);
 	T_EQ(t_recv_rest(first, 5, 0), TAIL);
 	t_thread_join(&sender);

@@ -39,8 +39,8 @@ static void handler(int signal)
 
 int main(void)
 {
-	const struct itimerval often = { { 0, 500 }, { 0, 500 } }, off = { { 0, 0 }, { 0, 0 } };
-	struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
+	const struct itimerval often = {{0, 500}, {0, 500}}, off = {{0, 0}, {0, 0}};
+	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
 	uint64_t sent = 0, moved;
 	uint8_t buf[4096];
 	int64_t start;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A signal ends a wait as the kernel does it: recv restarts with SA_RESTART and gives EINTR without;
- * poll, select and epoll_wait never restart; a masked signal in ppoll counts. HAZARDS 20, 21.
+ * A signal ends a wait as the kernel does it: recv restarts with SA_RESTART and gives EINTR
+ * without; poll, select and epoll_wait never restart; a masked signal in ppoll counts. HAZARDS
+ * 20, 21.
  */
 
 #include <sys/epoll.h>
@@ -54,7 +55,7 @@ static void finish(struct t_thread *thread)
 
 static void recv_calls(void)
 {
-	struct timeval time = { .tv_sec = 4 };
+	struct timeval time = {.tv_sec = 4};
 	struct t_thread other;
 	uint8_t buf[100];
 
@@ -101,10 +102,10 @@ static void partial_waitall(void)
 
 static void readiness_calls(void)
 {
-	const struct timespec four = { .tv_sec = 4 };
-	struct timeval time = { .tv_sec = 4 };
-	struct pollfd set = { pair.b, POLLIN, 0 };
-	struct epoll_event event = { .events = EPOLLIN };
+	const struct timespec four = {.tv_sec = 4};
+	struct timeval time = {.tv_sec = 4};
+	struct pollfd set = {pair.b, POLLIN, 0};
+	struct epoll_event event = {.events = EPOLLIN};
 	struct t_thread other;
 	sigset_t none;
 	fd_set fds;

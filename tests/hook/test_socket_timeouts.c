@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* SO_RCVTIMEO and SO_SNDTIMEO end a blocking call in time, with EAGAIN or with a part. HAZARDS 20. */
+/* SO_RCVTIMEO and SO_SNDTIMEO end a blocking call in time, with EAGAIN or with a part. HAZARDS 20.
+ */
 
 #include "t.h"
 
@@ -9,7 +10,7 @@ static struct t_pair pair;
 
 static void set_timeout(int fd, int option, int ms)
 {
-	const struct timeval time = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	const struct timeval time = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 
 	T_OK(setsockopt(fd, SOL_SOCKET, option, &time, sizeof(time)));
 }

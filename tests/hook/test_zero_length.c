@@ -5,8 +5,8 @@
 
 int main(void)
 {
-	struct iovec none[2] = { { NULL, 0 }, { NULL, 0 } };
-	struct msghdr msg = { .msg_iov = none, .msg_iovlen = 2 };
+	struct iovec none[2] = {{NULL, 0}, {NULL, 0}};
+	struct msghdr msg = {.msg_iov = none, .msg_iovlen = 2};
 	uint8_t byte;
 	struct t_pair pair;
 

@@ -6,9 +6,9 @@
 
 #include "t.h"
 
-#define PIECE 16384u     /* fits into any socket buffer: one thread can hold both ends */
-#define WARM_MS 5000     /* longest warm-up in mode ring */
-#define WARM_BACK_MS 100 /* in mode back the agent may be drained at any moment */
+#define PIECE	     16384u /* fits into any socket buffer: one thread can hold both ends */
+#define WARM_MS	     5000   /* longest warm-up in mode ring */
+#define WARM_BACK_MS 100    /* in mode back the agent may be drained at any moment */
 
 enum t_mode t_mode(void)
 {
@@ -164,9 +164,8 @@ void t_set_nonblock(int fd, bool on)
 
 int t_listen(enum t_family family, struct sockaddr_storage *ret_addr, socklen_t *ret_len)
 {
-	struct sockaddr_in v4 = { .sin_family = AF_INET,
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
 	struct sockaddr_storage bound;
 	socklen_t len = sizeof(bound);
 	const int fd = socket(family == T_V4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -188,8 +187,8 @@ int t_listen(enum t_family family, struct sockaddr_storage *ret_addr, socklen_t 
 		memcpy(ret_addr, &bound, sizeof(v6));
 		*ret_len = sizeof(v6);
 	} else {
-		v4.sin_port = family == T_V4 ? ((struct sockaddr_in *)&bound)->sin_port :
-					       ((struct sockaddr_in6 *)&bound)->sin6_port;
+		v4.sin_port = family == T_V4 ? ((struct sockaddr_in *)&bound)->sin_port
+					     : ((struct sockaddr_in6 *)&bound)->sin6_port;
 		memcpy(ret_addr, &v4, sizeof(v4));
 		*ret_len = sizeof(v4);
 	}

@@ -2,12 +2,12 @@
 /*
  * t.h - what the hook tests and the stress test share
  *
- * A hook test is an ordinary socket program: it knows nothing of rings. It runs three times with the
- * same assertions, told apart by T_MODE: "tcp" without preload (the oracle: what the kernel does),
- * "ring" preloaded with a private agent and the policy "always", "back" the same while the agent is
- * drained and resumed all the time. Only two things look at the mode: the warm-up, which goes on
- * until the stream has moved, and t_moved_*(), which proves in mode "ring" that bytes under test
- * really went by the ring. Both ask the agent (t_agent.c).
+ * A hook test is an ordinary socket program: it knows nothing of rings. It runs three times with
+ * the same assertions, told apart by T_MODE: "tcp" without preload (the oracle: what the kernel
+ * does), "ring" preloaded with a private agent and the policy "always", "back" the same while the
+ * agent is drained and resumed all the time. Only two things look at the mode: the warm-up, which
+ * goes on until the stream has moved, and t_moved_*(), which proves in mode "ring" that bytes under
+ * test really went by the ring. Both ask the agent (t_agent.c).
  *
  * A failed check prints where and ends the process with 1; in a child of t_child() the parent's
  * t_join() fails in turn.
@@ -47,40 +47,40 @@ void t_fail(const char *file, int line, const char *format, ...)
 /** t_skip() - end with 77: this machine cannot show it, and why */
 void t_skip(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-#define T_CHECK(cond)                                                                              \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			t_fail(__FILE__, __LINE__, "%s (errno %d)", #cond, errno);                 \
+#define T_CHECK(cond)                                                              \
+	do {                                                                       \
+		if (!(cond))                                                       \
+			t_fail(__FILE__, __LINE__, "%s (errno %d)", #cond, errno); \
 	} while (0)
 
-#define T_EQ(got, want)                                                                            \
-	do {                                                                                       \
-		const long long t_got_ = (long long)(got), t_want_ = (long long)(want);            \
-		if (t_got_ != t_want_)                                                             \
-			t_fail(__FILE__, __LINE__, "%s = %lld, not %s = %lld (errno %d)", #got,    \
-			       t_got_, #want, t_want_, errno);                                     \
+#define T_EQ(got, want)                                                                         \
+	do {                                                                                    \
+		const long long t_got_ = (long long)(got), t_want_ = (long long)(want);         \
+		if (t_got_ != t_want_)                                                          \
+			t_fail(__FILE__, __LINE__, "%s = %lld, not %s = %lld (errno %d)", #got, \
+			       t_got_, #want, t_want_, errno);                                  \
 	} while (0)
 
 /* T_OK() - the call returns >= 0 and leaves errno as it was. Value: what it returned. */
-#define T_OK(call)                                                                                 \
-	__extension__({                                                                            \
-		errno = 4242;                                                                      \
-		const long long t_rc_ = (long long)(call);                                         \
-		if (t_rc_ < 0)                                                                     \
-			t_fail(__FILE__, __LINE__, "%s failed: %s", #call, strerror(errno));       \
-		if (errno != 4242)                                                                 \
-			t_fail(__FILE__, __LINE__, "%s left errno %d", #call, errno);              \
-		t_rc_;                                                                             \
+#define T_OK(call)                                                                           \
+	__extension__({                                                                      \
+		errno = 4242;                                                                \
+		const long long t_rc_ = (long long)(call);                                   \
+		if (t_rc_ < 0)                                                               \
+			t_fail(__FILE__, __LINE__, "%s failed: %s", #call, strerror(errno)); \
+		if (errno != 4242)                                                           \
+			t_fail(__FILE__, __LINE__, "%s left errno %d", #call, errno);        \
+		t_rc_;                                                                       \
 	})
 
 /* T_ERR() - the call returns -1 with this errno. */
-#define T_ERR(call, want)                                                                          \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		const long long t_rc_ = (long long)(call);                                         \
-		if (t_rc_ != -1 || errno != (want))                                                \
-			t_fail(__FILE__, __LINE__, "%s = %lld errno %d, not -1 %s", #call, t_rc_,  \
-			       errno, #want);                                                      \
+#define T_ERR(call, want)                                                                         \
+	do {                                                                                      \
+		errno = 0;                                                                        \
+		const long long t_rc_ = (long long)(call);                                        \
+		if (t_rc_ != -1 || errno != (want))                                               \
+			t_fail(__FILE__, __LINE__, "%s = %lld errno %d, not -1 %s", #call, t_rc_, \
+			       errno, #want);                                                     \
 	} while (0)
 
 /* T_ELAPSED() - milliseconds since @start_ms are at least @least and below @most. */
@@ -115,7 +115,8 @@ void t_warm(const struct t_pair *pair);
 /** t_hot() - some quick exchanges, so that what is sent next goes by the ring if anything does */
 void t_hot(const struct t_pair *pair);
 
-/* ---- content: byte i of stream @seed is known, so any piece can be made and checked ----------- */
+/* ---- content: byte i of stream @seed is known, so any piece can be made and checked -----------
+ */
 
 void t_fill(void *buf, size_t len, uint64_t seed, uint64_t at);
 /** t_verify() - fails with the place of the first wrong byte */
@@ -130,7 +131,8 @@ void t_recv(int fd, size_t len, uint64_t seed, uint64_t at);
 uint64_t t_recv_rest(int fd, uint64_t seed, uint64_t at);
 void t_set_nonblock(int fd, bool on);
 
-/* ---- did it go by the ring? (the agent's word, t_agent.c) ------------------------------------- */
+/* ---- did it go by the ring? (the agent's word, t_agent.c) -------------------------------------
+ */
 
 /* One end of a stream, as "streams" tells it. */
 struct t_stream {
@@ -147,7 +149,8 @@ void t_moved_end(int fd, uint64_t begin);
 /** t_control() - a verb of agent_proto.h to the agent; the answer, which the caller frees */
 char *t_control(unsigned int verb);
 
-/* ---- processes and threads -------------------------------------------------------------------- */
+/* ---- processes and threads --------------------------------------------------------------------
+ */
 
 /** t_child() - run @fn in a child, which ends with 0 if it returns */
 pid_t t_child(void (*fn)(void *arg), void *arg);

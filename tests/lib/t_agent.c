@@ -14,10 +14,10 @@
 char *t_control(unsigned int verb)
 {
 	const struct coloc_control_wire ask = {
-		.header = { COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_CONTROL },
+		.header = {COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_CONTROL},
 		.verb = verb,
 	};
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	const char *path = getenv("COLOC_AGENT");
 	struct coloc_data_wire data;
 	size_t used = 0;
@@ -55,13 +55,13 @@ static unsigned int port_of(int fd, bool peer)
 	socklen_t len = sizeof(addr);
 	const int saved = errno;
 
-	if (peer ? getpeername(fd, (struct sockaddr *)&addr, &len) :
-		   getsockname(fd, (struct sockaddr *)&addr, &len)) {
+	if (peer ? getpeername(fd, (struct sockaddr *)&addr, &len)
+		 : getsockname(fd, (struct sockaddr *)&addr, &len)) {
 		errno = saved;
 		return 0;
 	}
-	return ntohs(addr.ss_family == AF_INET ? ((struct sockaddr_in *)&addr)->sin_port :
-						 ((struct sockaddr_in6 *)&addr)->sin6_port);
+	return ntohs(addr.ss_family == AF_INET ? ((struct sockaddr_in *)&addr)->sin_port
+					       : ((struct sockaddr_in6 *)&addr)->sin6_port);
 }
 
 /* The value of @key inside one object [from, end), or NULL. Keys are unique within it. */
@@ -145,7 +145,7 @@ uint64_t t_moved_begin(int fd)
 
 void t_moved_end(int fd, uint64_t begin)
 {
-	struct t_stream stream = { 0 };
+	struct t_stream stream = {0};
 
 	if (t_mode() != T_RING)
 		return;

@@ -51,7 +51,7 @@ static void *thread_main(void *arg)
 
 void t_thread_start(struct t_thread *thread, void (*fn)(void *arg), void *arg)
 {
-	*thread = (struct t_thread){ .fn = fn, .arg = arg };
+	*thread = (struct t_thread){.fn = fn, .arg = arg};
 	T_EQ(pthread_create(&thread->thread, NULL, thread_main, thread), 0);
 	while (!__atomic_load_n(&thread->tid, __ATOMIC_ACQUIRE))
 		sched_yield();
@@ -86,7 +86,7 @@ static bool read_stat(pid_t tid, char *buf, size_t size)
 
 void t_wait_asleep(pid_t tid)
 {
-	const struct timespec step = { .tv_nsec = 200000 };
+	const struct timespec step = {.tv_nsec = 200000};
 	const int64_t start = t_now_ms();
 	char stat[512];
 
@@ -117,7 +117,7 @@ static void count_signal(int signal)
 
 void t_on_signal(int signal, int flags)
 {
-	struct sigaction action = { .sa_handler = count_signal, .sa_flags = flags };
+	struct sigaction action = {.sa_handler = count_signal, .sa_flags = flags};
 
 	t_signals = 0;
 	T_OK(sigaction(signal, &action, NULL));
