@@ -16,6 +16,7 @@
 
 /**
  * tool_find_beside() - absolute path of @name, beside this program or in @installed_dir
+ * @installed_dir: NULL = it is always installed beside this program
  * @mode: of access(2), what it must be good for
  * @ret_path: PATH_MAX bytes; on failure the last place that was looked at
  * Return: 0 or -errno
@@ -36,6 +37,8 @@ static inline int tool_find_beside(const char *name, const char *installed_dir, 
 		    access(ret_path, mode) == 0)
 			return 0;
 	}
+	if (!installed_dir)
+		return -ENOENT;
 	if (snprintf(ret_path, PATH_MAX, "%s/%s", installed_dir, name) >= PATH_MAX)
 		return -ENAMETOOLONG;
 	return access(ret_path, mode) == 0 ? 0 : -errno;

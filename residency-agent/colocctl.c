@@ -33,7 +33,7 @@ static const struct verb {
 	 NULL},
 	{"streams", "every co-resident stream: where it runs, and why", COLOC_VERB_STREAMS,
 	 ctl_show_streams, NULL},
-	{"stats", "totals since the agent started", COLOC_VERB_STATS, ctl_show, NULL},
+	{"stats", "totals since the agent started", 0, NULL, ctl_stats},
 	{"top", "streams and rates, refreshed each second until ^C", 0, NULL, ctl_top},
 	{"drain", "move every stream back to TCP, and wait until they are there", 0, NULL,
 	 ctl_drain},
@@ -59,6 +59,7 @@ static void print_help(FILE *out)
 		"  --json         print facts as JSON\n"
 		"  --socket PATH  the agent's socket; else $COLOC_AGENT, else %s\n"
 		"  --timeout S    drain: give up after S seconds (30)\n"
+		"  --since FILE   stats: the difference to an earlier 'stats --json' in FILE\n"
 		"  --count N      top: end after N refreshes\n"
 		"  --wait S       wait up to S seconds for an agent that is starting\n"
 		"  --help, --version\n"
@@ -146,6 +147,9 @@ int main(int argc, char **argv)
 			break;
 		case 't':
 			rc = parse_count("timeout", optarg, 0, &options.timeout_s);
+			break;
+		case 'd':
+			options.since = optarg;
 			break;
 		case 'n':
 			rc = parse_count("count", optarg, 1, &options.count);

@@ -5,7 +5,7 @@
  *   colocctl.c         the table of verbs, the command line
  *   colocctl_ask.c     one question to the agent
  *   colocctl_show.c    tables for people, made from the agent's JSON
- *   colocctl_watch.c   verbs that ask again and again: top, drain
+ *   colocctl_watch.c   verbs that ask again and again: stats, top, drain
  *   colocctl_doctor.c  what is in the way on this machine, and the cure
  *   colocctl_check.c   a live self-test over loopback
  *
@@ -34,9 +34,10 @@ enum ctl_exit {
 
 struct ctl_options {
 	const char *socket;
-	int timeout_s; /* drain; how long to wait for the last stream */
-	int wait_s;    /* for an agent that is still starting */
-	int count;     /* top: refreshes; 0 = until ^C */
+	int timeout_s;	   /* drain; how long to wait for the last stream */
+	int wait_s;	   /* for an agent that is still starting */
+	int count;	   /* top: refreshes; 0 = until ^C */
+	const char *since; /* stats: an earlier answer, as a file of JSON */
 	bool json;
 };
 
@@ -78,6 +79,7 @@ const char *ctl_string(const json_t *object, const char *key);
 bool ctl_mode_is_ring(const char *mode);
 
 /* ---- verbs; each returns enum ctl_exit --- */
+int ctl_stats(const struct ctl_options *options);
 int ctl_top(const struct ctl_options *options);
 int ctl_drain(const struct ctl_options *options);
 int ctl_doctor(const struct ctl_options *options);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * colocctl_watch.c - verbs that ask the agent again and again: top, drain
+ * colocctl_watch.c - verbs that compare answers of different times: stats --since, top, drain
  *
- * The agent sends no events, so both look at a fixed pace: top once a second, drain ten times a
+ * The agent sends no events, so top and drain look at a fixed pace: once a second, and ten times a
  * second until nothing is on a ring or the time is over.
  */
 #include "colocctl.h"
@@ -33,6 +33,67 @@ static bool on_ring(const json_t *stream)
 {
 	return ctl_mode_is_ring(ctl_string(stream, "tx_mode")) ||
 	       ctl_mode_is_ring(ctl_string(stream, "rx_mode"));
+}
+
+/* ---- stats ----------------------------------------------------------------------------------- */
+
+/* What counts how things stand is not a sum that has grown. */
+static bool is_level(const char *key)
+{
+	return strstr(key, "_now") != NULL;
+}
+
+/* A copy of @now with @before taken off every number that both have, objects within included. */
+static json_t *difference(const json_t *now, const json_t *before)
+{
+	json_t *result = json_object();
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)now, key, value)
+	{
+		const json_t *old = json_object_get(before, key);
+
+		if (json_is_object(value))
+			json_object_set_new(result, key, difference(value, old));
+		else if (json_is_integer(value) && json_is_integer(old) && !is_level(key))
+			json_object_set_new(
+				result, key,
+				json_integer(json_integer_value(value) - json_integer_value(old)));
+		else
+			json_object_set(result, key, value);
+	}
+	return result;
+}
+
+int ctl_stats(const struct ctl_options *options)
+{
+	json_t *stats, *before = NULL, *shown;
+	json_error_t where;
+
+	if (options->since) {
+		before = json_load_file(options->since, JSON_REJECT_DUPLICATES, &where);
+		if (!json_is_object(before)) {
+			fprintf(stderr, "colocctl: %s:%d: %s\n", options->since,
+				before ? 1 : where.line, before ? "not an object" : where.text);
+			json_decref(before);
+			return CTL_EXIT_USAGE;
+		}
+	}
+	stats = ctl_ask_or_complain(options, COLOC_VERB_STATS);
+	if (!stats) {
+		json_decref(before);
+		return CTL_EXIT_AGENT;
+	}
+	shown = before ? difference(stats, before) : json_incref(stats);
+	if (options->json)
+		ctl_show_json(stdout, shown);
+	else
+		ctl_show(stdout, shown);
+	json_decref(before);
+	json_decref(stats);
+	json_decref(shown);
+	return CTL_EXIT_OK;
 }
 
 /* ---- drain ----------------------------------------------------------------------------------- */
