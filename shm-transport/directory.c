@@ -326,32 +326,45 @@ int shmt_address_remove(struct shmt_region *region, const struct shmt_guest *gue
 	return 0;
 }
 
+/* An entry that held the address, as it was when it was looked at. */
+struct hit {
+	const struct shmt_addr_shared *entry;
+	uint64_t word;
+};
+
+static bool is_hit(const struct shmt_region *region, const struct shmt_addr_shared *entry,
+		   uint64_t word, const uint8_t addr[16])
+{
+	const uint64_t claims = shmt_load_acquire(&entry->claims);
+
+	return SHMT_ADDR_STATE(word) == SHMT_ADDR_LIVE && equal16(entry->addr, addr) &&
+	       shmt_load_acquire(&entry->claims) == claims &&
+	       shmt_load_acquire(&entry->word) == word &&
+	       shmt_guest_alive(region, SHMT_ADDR_GUEST(word), SHMT_ADDR_EPOCH(word));
+}
+
 int shmt_directory_find(const struct shmt_region *region, const uint8_t addr[16],
 			uint64_t *ret_epoch)
 {
 	const uint64_t hash = shmt_hash(addr, 16);
-	uint64_t epoch = 0;
-	int found = -ENOENT;
+	struct hit hit = {NULL, 0};
 
 	for (uint32_t i = 0; i < SHMT_ADDR_WINDOW; i++) {
-		struct shmt_addr_shared *const entry = probe(region, hash, i);
+		const struct shmt_addr_shared *const entry = probe(region, hash, i);
 		const uint64_t word = shmt_load_acquire(&entry->word);
-		const uint64_t claims = shmt_load_acquire(&entry->claims);
-		const uint32_t slot = SHMT_ADDR_GUEST(word);
 
 		if (SHMT_ADDR_STATE(word) == SHMT_ADDR_EMPTY)
 			break;
-		if (SHMT_ADDR_STATE(word) != SHMT_ADDR_LIVE || !equal16(entry->addr, addr) ||
-		    shmt_load_acquire(&entry->claims) != claims ||
-		    shmt_load_acquire(&entry->word) != word ||
-		    !shmt_guest_alive(region, slot, SHMT_ADDR_EPOCH(word)))
+		if (!is_hit(region, entry, word, addr))
 			continue;
-		if (found >= 0 && slot != (uint32_t)found)
+		/* Two at once; not if the address has moved while we were looking. */
+		if (hit.entry && SHMT_ADDR_GUEST(word) != SHMT_ADDR_GUEST(hit.word) &&
+		    is_hit(region, hit.entry, hit.word, addr))
 			return -EEXIST;
-		found = (int)slot;
-		epoch = SHMT_ADDR_EPOCH(word);
+		hit = (struct hit){entry, word};
 	}
-	if (found >= 0)
-		*ret_epoch = epoch;
-	return found;
+	if (!hit.entry)
+		return -ENOENT;
+	*ret_epoch = SHMT_ADDR_EPOCH(hit.word);
+	return (int)SHMT_ADDR_GUEST(hit.word);
 }
