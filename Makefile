@@ -55,10 +55,10 @@ $(O)/libshmt.a: $(call objs,$(SHMT_SRCS))
 # Hooks may be unwound by thread cancellation; thread-locals must not allocate.
 $(call objs,$(PRELOAD_SRCS)): EXTRA_CFLAGS = -fexceptions -ftls-model=initial-exec -Ipreload
 
-$(O)/libcoloc.so: $(call objs,$(PRELOAD_SRCS)) $(O)/libshmt.a preload/libcoloc.map
+$(O)/libcoloc.so: $(call objs,$(PRELOAD_SRCS)) $(O)/libshmt.a 
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libcoloc.so \
-		-Wl,--version-script=preload/libcoloc.map $(if $(SAN),,-Wl,-z,defs) -Wl,-z,now -o $@ \
+		$(if $(SAN),,-Wl,-z,defs) -Wl,-z,now -o $@ \
 		$(filter %.o %.a,$^) -ldl
 
 $(call objs,$(AGENT_ALL_SRCS)): EXTRA_CFLAGS = $(AGENT_CFLAGS) -Iresidency-agent
@@ -73,7 +73,7 @@ $(eval $(call program,colocctl,$(COLOCCTL_SRCS),$$(COLOCCTL_LIBS)))
 $(eval $(call program,coloc-run,$(COLOC_RUN_SRCS),))
 
 # ---- targets -------------------------------------------------------------------------------------
-include scripts/install.mk
+-include scripts/install.mk
 
 deps: ## what the distribution must provide
 	@scripts/deps.sh --list

@@ -82,17 +82,28 @@ bool shmt_rx_enter(const struct shmt_dir *dir)
 	return false;
 }
 
-void shmt_rx_exit(const struct shmt_dir *dir, bool took)
+static void withdraw_licence(const struct shmt_dir *dir)
 {
 	uint64_t ctl;
 
-	if (took) {
-		do {
-			ctl = shmt_load(&dir->shared->ctl);
-		} while (SHMT_CTL_MODE(ctl) == SHMT_TCP &&
-			 !shmt_cas(&dir->shared->ctl, ctl, next_tcp(dir)));
-	}
+	do {
+		ctl = shmt_load(&dir->shared->ctl);
+	} while (SHMT_CTL_MODE(ctl) == SHMT_TCP &&
+		 !shmt_cas(&dir->shared->ctl, ctl, next_tcp(dir)));
+}
+
+void shmt_rx_exit(const struct shmt_dir *dir, bool took)
+{
+	if (took)
+		withdraw_licence(dir);
 	shmt_sub(&dir->shared->in_kernel, 1);
+}
+
+void shmt_rx_refuse(const struct shmt_dir *dir)
+{
+	/* X8 pairs with S's look at the flags: S either sees them or finds its licence gone. */
+	shmt_or(&dir->shared->flags, SHMT_DIR_REFUSED);
+	withdraw_licence(dir);
 }
 
 void shmt_rx_answer(const struct shmt_dir *dir, uint64_t ctl)

@@ -59,6 +59,11 @@ bool shmt_rx_enter(const struct shmt_dir *dir);
  */
 void shmt_rx_exit(const struct shmt_dir *dir, bool took);
 
+/** shmt_rx_refuse() - S is not to open from now on: sets REFUSED and takes back its licence
+ * S looks at the flags between its look at the word and its send, so none of its licences survives.
+ */
+void shmt_rx_refuse(const struct shmt_dir *dir);
+
 /** shmt_rx_answer() - WAKING to RING; S may meanwhile have gone on to LEAVING. */
 void shmt_rx_answer(const struct shmt_dir *dir, uint64_t ctl);
 

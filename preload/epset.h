@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * epset.h - epoll sets, as far as streams are in them
+ *
+ * The kernel keeps the set; we remember, per process, which numbers of it are or may become streams,
+ * with their events and data, and which of those are awake (on a ring). Work is proportional to
+ * the awake ones.
+ */
+#ifndef PL_EPSET_H
+#define PL_EPSET_H
+
+#include "real.h"
+#include "stream.h"
+
+int pl_epset_init(void);
+void pl_epset_forked(void);
+
+/* Life of the numbers; see stream.c. */
+void pl_epset_adopt(int fd, struct pl_stream *s); /* an UNKNOWN number is a stream now */
+void pl_epset_forget(int fd);			  /* an UNKNOWN number is closed */
+void pl_epset_drop(uint32_t *items);		  /* all items of a stream that ends */
+void pl_epset_close(uint32_t set);
+void pl_epset_dup(uint32_t set);
+
+/** pl_epset_ctl() - after the real epoll_ctl() succeeded */
+void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event);
+
+/** pl_epset_wait() - as epoll_pwait2() on a set with streams; -errno
+ * @timeout_ns: UINT64_MAX = for ever
+ */
+int pl_epset_wait(uint32_t set, int epfd, struct epoll_event *events, int max,
+		  uint64_t timeout_ns, const sigset_t *mask);
+
+/** pl_epset_of() - the set behind a number, or -1: the real call is right */
+int pl_epset_of(int epfd);
+
+/** pl_epset_awake() - the stream is on a ring: link it in its sets */
+void pl_epset_awake(struct pl_stream *s);
+/** pl_epset_sleepers() - does a thread of this process sleep in a set of this stream? */
+bool pl_epset_sleepers(struct pl_stream *s);
+/** pl_epset_kick() - wake those */
+void pl_epset_kick(struct pl_stream *s);
+
+/** pl_epset_own_fd() - is @fd the descriptor that wakes sleepers? */
+bool pl_epset_own_fd(int fd);
+
+/* For a set inside another set, or in poll(). */
+bool pl_epset_awake_any(uint32_t set);
+bool pl_epset_ready_any(uint32_t set);
+bool pl_epset_settle(uint32_t set);
+void pl_epset_sleep(uint32_t set, int sleepers);
+
+#endif

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hook_fd.c - the life of descriptors: what hands a number out, copies it, or ends it
+ *
+ * A number that is handed out forgets what it was, even if its close was out of our sight (stdio, a
+ * raw system call). In a vfork child nothing changes: it runs on its parent's table.
+ */
+#include "hook.h"
+
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "epset.h"
+#include "pollset.h"
+
+static bool own_fd(int fd)
+{
+	return pl_process_own_fd(fd) || pl_epset_own_fd(fd) || pl_poll_own_fd(fd);
+}
+
+/* A call of ours returned @fd: whatever was known of the number is over. */
+static int fresh(int fd)
+{
+	const int saved = errno;
+
+	if (fd >= 0 && pl_owner())
+		pl_stream_fresh(fd);
+	errno = saved;
+	return fd;
+}
+
+PL_EXPORT int socket(int domain, int type, int protocol)
+{
+	pl_enter();
+	return fresh(pl_real.socket(domain, type, protocol));
+}
+
+PL_EXPORT int socketpair(int domain, int type, int protocol, int fds[2])
+{
+	int rc;
+
+	pl_enter();
+	rc = pl_real.socketpair(domain, type, protocol, fds);
+	if (rc == 0) {
+		fresh(fds[0]);
+		fresh(fds[1]);
+	}
+	return rc;
+}
+
+PL_EXPORT int accept(int fd, __SOCKADDR_ARG addr, socklen_t *len)
+{
+	pl_enter();
+	return fresh(pl_real.accept(fd, addr, len));
+}
+
+PL_EXPORT int accept4(int fd, __SOCKADDR_ARG addr, socklen_t *len, int flags)
+{
+	pl_enter();
+	return fresh(pl_real.accept4(fd, addr, len, flags));
+}
+
+PL_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
+{
+	int rc, saved;
+
+	pl_enter();
+	rc = pl_real.connect(fd, addr, len);
+	saved = errno;
+	/* Now, or soon (EINPROGRESS), it may be a stream; its epoll items stay with it. */
+	if (pl_owner() && PL_ENTRY_KIND(pl_fd_entry(fd)) == PL_UNCONNECTED)
+		(void)pl_fd_set(fd, pl_fd_entry(fd), PL_UNKNOWN);
+	errno = saved;
+	return rc;
+}
+
+PL_EXPORT int shutdown(int fd, int how)
+{
+	/* The kernel's FIN follows everything: a reader takes it only when the ring is empty. */
+	pl_enter();
+	return pl_real.shutdown(fd, how);
+}
+
+PL_EXPORT int close(int fd)
+{
+	const int saved = errno;
+
+	if (pl_owner()) {
+		if (PL_UNLIKELY(own_fd(fd))) { /* the program never got it: as if not open */
+			errno = EBADF;
+			return -1;
+		}
+		pl_stream_forget(fd);
+		errno = saved;
+	}
+	return pl_real.close(fd);
+}
+
+PL_EXPORT int close_range(unsigned int first, unsigned int last, int flags)
+{
+	unsigned int fd, from = first, top;
+	int rc;
+
+	if (!pl_owner() || first > last || flags)
+		return pl_real.close_range(first, last, flags);
+	top = shmt_load(&pl_fdtable_top);
+	for (fd = first; fd <= last && fd < top; fd++)
+		pl_stream_forget((int)fd);
+	/* Leave our own descriptors out, piece by piece. */
+	for (fd = first < 3 ? 3 : first; fd <= last && fd < PL_FD_MAX; fd++) {
+		if (!own_fd((int)fd))
+			continue;
+		if (fd > from) {
+			rc = pl_real.close_range(from, fd - 1, 0);
+			if (rc < 0)
+				return rc;
+		}
+		from = fd + 1;
+	}
+	return from <= last ? pl_real.close_range(from, last, 0) : 0;
+}
+
+PL_EXPORT void closefrom(int first)
+{
+	(void)close_range(first < 0 ? 0 : (unsigned int)first, ~0u, 0);
+}
+
+static int copied(int from, int to)
+{
+	const int saved = errno;
+
+	if (to >= 0 && to != from && pl_owner())
+		pl_stream_copy(from, to);
+	errno = saved;
+	return to;
+}
+
+PL_EXPORT int dup(int fd)
+{
+	pl_enter();
+	return copied(fd, pl_real.dup(fd));
+}
+
+/*
+ * dup2 onto a number closes what it was. The old entry goes first, so that no thread uses it for the
+ * new file; if the call then fails, it is looked at anew.
+ */
+static void before_onto(int from, int to)
+{
+	const int saved = errno;
+
+	if (from != to && pl_owner() && pl_real.fcntl(from, F_GETFD) >= 0)
+		pl_stream_forget(to);
+	errno = saved;
+}
+
+PL_EXPORT int dup2(int from, int to)
+{
+	pl_enter();
+	before_onto(from, to);
+	return copied(from, pl_real.dup2(from, to));
+}
+
+PL_EXPORT int dup3(int from, int to, int flags)
+{
+	pl_enter();
+	before_onto(from, to);
+	return copied(from, pl_real.dup3(from, to, flags));
+}
+
+/* ---- flags and options ------------------------------------------------------------------------- */
+
+static void set_nonblock(int fd, bool on)
+{
+	struct pl_stream *s = pl_hook_get(fd);
+
+	if (!s)
+		return;
+	if (on)
+		shmt_or(&s->rec->flags, COLOC_RECORD_NONBLOCK);
+	else
+		shmt_and(&s->rec->flags, ~COLOC_RECORD_NONBLOCK);
+	pl_stream_put(s);
+}
+
+static void stay(int fd, enum coloc_reason reason)
+{
+	struct pl_stream *s = pl_hook_get(fd);
+
+	if (!s)
+		return;
+	pl_stream_stay(s, reason);
+	pl_stream_put(s);
+}
+
+static int do_fcntl(int fd, int cmd, void *arg)
+{
+	int rc = pl_real.fcntl(fd, cmd, arg);
+	const int saved = errno;
+
+	if (rc >= 0 && pl_enter()) {
+		switch (cmd) {
+		case F_DUPFD:
+		case F_DUPFD_CLOEXEC:
+			copied(fd, rc);
+			break;
+		case F_SETFL:
+			set_nonblock(fd, (long)arg & O_NONBLOCK);
+			if ((long)arg & O_ASYNC)
+				stay(fd, COLOC_REASON_ASYNC_IO);
+			break;
+		}
+	}
+	errno = saved;
+	return rc;
+}
+
+/* Whatever the third argument is, it came in one register: handed on as one. */
+#define ONE_ARGUMENT(last, ret)                                                                    \
+	do {                                                                                       \
+		va_list args_;                                                                     \
+		va_start(args_, last);                                                             \
+		(ret) = va_arg(args_, void *);                                                     \
+		va_end(args_);                                                                     \
+	} while (0)
+
+PL_EXPORT int fcntl(int fd, int cmd, ...)
+{
+	void *arg;
+
+	ONE_ARGUMENT(cmd, arg);
+	pl_enter();
+	return do_fcntl(fd, cmd, arg);
+}
+
+PL_EXPORT int fcntl64(int fd, int cmd, ...)
+{
+	void *arg;
+
+	ONE_ARGUMENT(cmd, arg);
+	pl_enter();
+	return do_fcntl(fd, cmd, arg);
+}
+
+PL_EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+	struct pl_stream *s;
+	void *arg;
+	int rc, saved;
+
+	ONE_ARGUMENT(request, arg);
+	pl_enter();
+	rc = pl_real.ioctl(fd, request, arg);
+	saved = errno;
+	if (rc < 0)
+		return rc;
+	switch (request) {
+	case FIONBIO:
+		set_nonblock(fd, *(int *)arg != 0);
+		break;
+	case FIOASYNC:
+		if (*(int *)arg)
+			stay(fd, COLOC_REASON_ASYNC_IO);
+		break;
+	case FIONREAD: /* SIOCINQ */
+		s = pl_hook_get(fd);
+		if (s) {
+			*(int *)arg += (int)pl_rx_queued(s);
+			pl_stream_put(s);
+		}
+		break;
+	}
+	errno = saved;
+	return rc;
+}
+
+/* Options that take the socket out of plain stream use, or that the ring cannot honour. */
+static bool takes_off_ring(int level, int name, const void *value, socklen_t len)
+{
+	const int on = value && len >= sizeof(int) ? *(const int *)value : 1;
+
+	if (level == SOL_SOCKET)
+		switch (name) {
+		case SO_RCVLOWAT:
+			return on > 1;
+		case SO_OOBINLINE:
+		case SO_ZEROCOPY:
+		case SO_TIMESTAMP:
+		case SO_TIMESTAMPNS:
+		case SO_TIMESTAMPING:
+			return on != 0;
+		}
+	if (level == 6 /* IPPROTO_TCP */)
+		switch (name) {
+		case 19: /* TCP_REPAIR */
+		case 31: /* TCP_ULP: kTLS */
+		case 36: /* TCP_INQ */
+			return on != 0;
+		}
+	return false;
+}
+
+PL_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	int rc, saved;
+
+	pl_enter();
+	rc = pl_real.setsockopt(fd, level, name, value, len);
+	saved = errno;
+	if (rc == 0 && takes_off_ring(level, name, value, len))
+		stay(fd, COLOC_REASON_SOCKET_OPTION);
+	errno = saved;
+	return rc;
+}
+
+PL_EXPORT FILE *fdopen(int fd, const char *mode)
+{
+	stay(fd, COLOC_REASON_STDIO); /* libc reads and writes it out of our sight */
+	return pl_real.fdopen(fd, mode);
+}
+
+/* ---- other calls that hand out numbers ---------------------------------------------------------- */
+
+#define MODE_OF(flags, last, ret)                                                                  \
+	do {                                                                                       \
+		(ret) = 0;                                                                         \
+		if ((flags) & (O_CREAT | __O_TMPFILE)) {                                           \
+			va_list args_;                                                             \
+			va_start(args_, last);                                                     \
+			(ret) = va_arg(args_, mode_t);                                             \
+			va_end(args_);                                                             \
+		}                                                                                  \
+	} while (0)
+
+PL_EXPORT int open(const char *path, int flags, ...)
+{
+	mode_t mode;
+
+	MODE_OF(flags, flags, mode);
+	pl_enter();
+	return fresh(pl_real.open(path, flags, mode));
+}
+
+PL_EXPORT int open64(const char *path, int flags, ...)
+{
+	mode_t mode;
+
+	MODE_OF(flags, flags, mode);
+	pl_enter();
+	return fresh(pl_real.open64(path, flags, mode));
+}
+
+PL_EXPORT int openat(int dir, const char *path, int flags, ...)
+{
+	mode_t mode;
+
+	MODE_OF(flags, flags, mode);
+	pl_enter();
+	return fresh(pl_real.openat(dir, path, flags, mode));
+}
+
+PL_EXPORT int openat64(int dir, const char *path, int flags, ...)
+{
+	mode_t mode;
+
+	MODE_OF(flags, flags, mode);
+	pl_enter();
+	return fresh(pl_real.openat64(dir, path, flags, mode));
+}
+
+PL_EXPORT int pipe2(int fds[2], int flags)
+{
+	int rc;
+
+	pl_enter();
+	rc = pl_real.pipe2(fds, flags);
+	if (rc == 0) {
+		fresh(fds[0]);
+		fresh(fds[1]);
+	}
+	return rc;
+}
+
+PL_EXPORT int pipe(int fds[2])
+{
+	return pipe2(fds, 0);
+}
+
+PL_EXPORT int eventfd(unsigned int count, int flags)
+{
+	pl_enter();
+	return fresh(pl_real.eventfd(count, flags));
+}
+
+PL_EXPORT int timerfd_create(int clock, int flags)
+{
+	pl_enter();
+	return fresh(pl_real.timerfd_create(clock, flags));
+}
+
+/* ---- syscall() ---------------------------------------------------------------------------------- */
+
+/*
+ * Programs that make socket calls by number (libuv closes so) get our hook of the same call; any other
+ * number passes. io_uring works on descriptors out of our sight: a process that sets one up keeps its
+ * streams on TCP.
+ */
+PL_EXPORT long syscall(long number, ...)
+{
+	long a[6];
+	va_list args;
+	int i;
+
+	va_start(args, number);
+	for (i = 0; i < 6; i++)
+		a[i] = va_arg(args, long);
+	va_end(args);
+	pl_enter();
+	switch (number) {
+	case SYS_close:
+		return close((int)a[0]);
+	case SYS_read:
+		return read((int)a[0], (void *)a[1], (size_t)a[2]);
+	case SYS_write:
+		return write((int)a[0], (const void *)a[1], (size_t)a[2]);
+	case SYS_readv:
+		return readv((int)a[0], (const struct iovec *)a[1], (int)a[2]);
+	case SYS_writev:
+		return writev((int)a[0], (const struct iovec *)a[1], (int)a[2]);
+	case SYS_recvfrom:
+		return recvfrom((int)a[0], (void *)a[1], (size_t)a[2], (int)a[3],
+				(struct sockaddr *)a[4], (socklen_t *)a[5]);
+	case SYS_sendto:
+		return sendto((int)a[0], (const void *)a[1], (size_t)a[2], (int)a[3],
+			      (const struct sockaddr *)a[4], (socklen_t)a[5]);
+	case SYS_recvmsg:
+		return recvmsg((int)a[0], (struct msghdr *)a[1], (int)a[2]);
+	case SYS_sendmsg:
+		return sendmsg((int)a[0], (const struct msghdr *)a[1], (int)a[2]);
+	case SYS_close_range:
+		return close_range((unsigned int)a[0], (unsigned int)a[1], (int)a[2]);
+	case SYS_io_uring_setup:
+		pl_process_unserved(COLOC_REASON_IO_URING);
+		break;
+	}
+	return pl_real.syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}

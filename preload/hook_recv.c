@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hook_recv.c - all ways to receive from a stream
+ *
+ * Each passes through for a descriptor that is no stream; what pl_vec_init() declines goes to the
+ * kernel too, which answers with the right error.
+ */
+#include "hook.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A receive into one buffer. Return: bytes or -Exxx; drops the reference. */
+static ssize_t receive(struct pl_stream *s, int fd, void *buf, size_t len, int flags, bool *pass)
+{
+	const struct iovec iov = { buf, len };
+	struct pl_vec v;
+	ssize_t rc = 0;
+
+	*pass = !pl_vec_init(&v, &iov, 1);
+	if (!*pass)
+		rc = pl_rx(s, fd, &v, flags, NULL);
+	pl_stream_put(s);
+	return rc;
+}
+
+static ssize_t receive_vec(struct pl_stream *s, int fd, const struct iovec *iov, int n, bool *pass)
+{
+	struct pl_vec v;
+	ssize_t rc = 0;
+
+	*pass = n < 0 || !pl_vec_init(&v, iov, (size_t)n);
+	if (!*pass)
+		rc = pl_rx(s, fd, &v, 0, NULL);
+	pl_stream_put(s);
+	return rc;
+}
+
+PL_EXPORT ssize_t read(int fd, void *buf, size_t len)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	ssize_t rc;
+	bool pass;
+
+	if (!s)
+		return pl_real.read(fd, buf, len);
+	rc = receive(s, fd, buf, len, 0, &pass);
+	return pass ? pl_real.read(fd, buf, len) : pl_return(rc, entry_errno);
+}
+
+PL_EXPORT ssize_t __read_chk(int fd, void *buf, size_t len, size_t size)
+{
+	if (len > size) { /* libc ends the program; ours if libc has lost the name */
+		pl_enter();
+		return pl_real.__read_chk(fd, buf, len, size);
+	}
+	return read(fd, buf, len);
+}
+
+PL_EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	ssize_t rc;
+	bool pass;
+
+	if (!s)
+		return pl_real.recv(fd, buf, len, flags);
+	rc = receive(s, fd, buf, len, flags, &pass);
+	return pass ? pl_real.recv(fd, buf, len, flags) : pl_return(rc, entry_errno);
+}
+
+PL_EXPORT ssize_t __recv_chk(int fd, void *buf, size_t len, size_t size, int flags)
+{
+	if (len > size) {
+		pl_enter();
+		return pl_real.__recv_chk(fd, buf, len, size, flags);
+	}
+	return recv(fd, buf, len, flags);
+}
+
+PL_EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, __SOCKADDR_ARG addr,
+			   socklen_t *addrlen)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	ssize_t rc;
+	bool pass;
+
+	if (!s)
+		return pl_real.recvfrom(fd, buf, len, flags, addr, addrlen);
+	rc = receive(s, fd, buf, len, flags, &pass);
+	if (pass)
+		return pl_real.recvfrom(fd, buf, len, flags, addr, addrlen);
+	if (rc >= 0 && addr.__sockaddr__ && addrlen)
+		*addrlen = 0; /* a connected TCP socket names nobody */
+	return pl_return(rc, entry_errno);
+}
+
+PL_EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t size, int flags,
+				 __SOCKADDR_ARG addr, socklen_t *addrlen)
+{
+	if (len > size) {
+		pl_enter();
+		return pl_real.__recvfrom_chk(fd, buf, len, size, flags, addr, addrlen);
+	}
+	return recvfrom(fd, buf, len, flags, addr, addrlen);
+}
+
+PL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	ssize_t rc;
+	bool pass;
+
+	if (!s)
+		return pl_real.readv(fd, iov, n);
+	rc = receive_vec(s, fd, iov, n, &pass);
+	return pass ? pl_real.readv(fd, iov, n) : pl_return(rc, entry_errno);
+}
+
+PL_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = off == -1 && !flags ? pl_hook_get(fd) : NULL;
+	ssize_t rc;
+	bool pass;
+
+	if (!s) { /* with flags (RWF_NOWAIT) on a stream: the kernel's part, as far as it goes */
+		s = pl_hook_get(fd);
+		if (s) {
+			pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
+			pl_stream_put(s);
+		}
+		return pl_real.preadv2(fd, iov, n, off, flags);
+	}
+	rc = receive_vec(s, fd, iov, n, &pass);
+	return pass ? pl_real.preadv2(fd, iov, n, off, flags) : pl_return(rc, entry_errno);
+}
+
+/* Descriptors that arrive by SCM_RIGHTS have numbers that may have meant something else. */
+static void see_passed(const struct msghdr *msg)
+{
+	struct cmsghdr *c;
+	size_t i, n;
+	int fd;
+
+	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (i = 0; i < n; i++) {
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			pl_stream_fresh(fd);
+		}
+	}
+}
+
+static ssize_t receive_msg(struct pl_stream *s, int fd, struct msghdr *msg, int flags, bool *pass)
+{
+	struct pl_vec v;
+	ssize_t rc = 0;
+
+	*pass = !pl_vec_init(&v, msg->msg_iov, msg->msg_iovlen);
+	if (!*pass)
+		rc = pl_rx(s, fd, &v, flags, msg);
+	return rc;
+}
+
+PL_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = msg ? pl_hook_get(fd) : NULL;
+	ssize_t rc;
+	bool pass;
+
+	if (!s) {
+		if (!pl_real.recvmsg)
+			pl_enter();
+		rc = pl_real.recvmsg(fd, msg, flags);
+		if (rc >= 0 && msg->msg_controllen && pl_owner())
+			see_passed(msg);
+		return rc;
+	}
+	rc = receive_msg(s, fd, msg, flags, &pass);
+	pl_stream_put(s);
+	return pass ? pl_real.recvmsg(fd, msg, flags) : pl_return(rc, entry_errno);
+}
+
+PL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags,
+		       struct timespec *timeout)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	unsigned int i;
+	ssize_t rc = 0;
+	bool pass = false;
+
+	/* With a time-out the kernel's own odd rule counts: it is looked at after each message. */
+	if (!s)
+		return pl_real.recvmmsg(fd, msgs, n, flags, timeout);
+	for (i = 0; i < n; i++) {
+		rc = receive_msg(s, fd, &msgs[i].msg_hdr,
+				 (flags & ~MSG_WAITFORONE) |
+					 (i && (flags & MSG_WAITFORONE) ? MSG_DONTWAIT : 0),
+				 &pass);
+		if (pass || rc < 0)
+			break;
+		msgs[i].msg_len = (unsigned int)rc;
+		if (rc == 0) {
+			i++;
+			break;
+		}
+	}
+	pl_stream_put(s);
+	if (pass && i == 0)
+		return pl_real.recvmmsg(fd, msgs, n, flags, timeout);
+	return (int)pl_return(i ? (ssize_t)i : rc, entry_errno);
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hook_send.c - all ways to send on a stream; passes through for any other descriptor
+ */
+#include "hook.h"
+
+#include <limits.h>
+
+static ssize_t send_vec(struct pl_stream *s, int fd, const struct iovec *iov, size_t n, int flags,
+			const struct msghdr *msg, bool *pass)
+{
+	struct pl_vec v;
+
+	*pass = !pl_vec_init(&v, iov, n);
+	return *pass ? 0 : pl_tx(s, fd, &v, flags, msg);
+}
+
+static ssize_t send_buf(struct pl_stream *s, int fd, const void *buf, size_t len, int flags,
+			bool *pass)
+{
+	const struct iovec iov = { (void *)(uintptr_t)buf, len };
+	const ssize_t rc = send_vec(s, fd, &iov, 1, flags, NULL, pass);
+
+	pl_stream_put(s);
+	return rc;
+}
+
+PL_EXPORT ssize_t write(int fd, const void *buf, size_t len)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	ssize_t rc;
+	bool pass;
+
+	if (!s)
+		return pl_real.write(fd, buf, len);
+	rc = send_buf(s, fd, buf, len, 0, &pass);
+	return pass ? pl_real.write(fd, buf, len) : pl_return(rc, entry_errno);
+}
+
+PL_EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	ssize_t rc;
+	bool pass;
+
+	if (!s)
+		return pl_real.send(fd, buf, len, flags);
+	rc = send_buf(s, fd, buf, len, flags, &pass);
+	return pass ? pl_real.send(fd, buf, len, flags) : pl_return(rc, entry_errno);
+}
+
+PL_EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, __CONST_SOCKADDR_ARG addr,
+			 socklen_t addrlen)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	ssize_t rc;
+	bool pass;
+
+	if (!s)
+		return pl_real.sendto(fd, buf, len, flags, addr, addrlen);
+	/* An established TCP stream does not look at the address. */
+	rc = send_buf(s, fd, buf, len, flags, &pass);
+	return pass ? pl_real.sendto(fd, buf, len, flags, addr, addrlen)
+		    : pl_return(rc, entry_errno);
+}
+
+PL_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = n >= 0 ? pl_hook_get(fd) : NULL;
+	ssize_t rc;
+	bool pass;
+
+	if (!s) {
+		pl_enter();
+		return pl_real.writev(fd, iov, n);
+	}
+	rc = send_vec(s, fd, iov, (size_t)n, 0, NULL, &pass);
+	pl_stream_put(s);
+	return pass ? pl_real.writev(fd, iov, n) : pl_return(rc, entry_errno);
+}
+
+PL_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	ssize_t rc;
+	bool pass = true;
+
+	if (!s)
+		return pl_real.pwritev2(fd, iov, n, off, flags);
+	if (off == -1 && !flags && n >= 0) {
+		rc = send_vec(s, fd, iov, (size_t)n, 0, NULL, &pass);
+	} else { /* flags are the kernel's */
+		pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
+		rc = shmt_load(&s->attached) ? pl_tx_leave(s, fd, pl_stream_nonblock(s, 0)) : 0;
+		pass = rc == 0;
+	}
+	pl_stream_put(s);
+	return pass ? pl_real.pwritev2(fd, iov, n, off, flags) : pl_return(rc, entry_errno);
+}
+
+/* A descriptor that is sent away is used out of our sight from now on. */
+static void see_passing(const struct msghdr *msg)
+{
+	struct cmsghdr *c;
+	struct pl_stream *s;
+	size_t i, n;
+	int fd;
+
+	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (i = 0; i < n; i++) {
+			__builtin_memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			s = pl_hook_get(fd);
+			if (!s)
+				continue;
+			pl_stream_stay(s, COLOC_REASON_PASSED);
+			if (shmt_load(&s->attached))
+				(void)pl_tx_leave(s, fd, false);
+			pl_stream_put(s);
+		}
+	}
+}
+
+PL_EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = msg ? pl_hook_get(fd) : NULL;
+	ssize_t rc;
+	bool pass;
+
+	if (!s) {
+		if (pl_enter() && msg && msg->msg_controllen && msg->msg_control)
+			see_passing(msg);
+		errno = entry_errno;
+		return pl_real.sendmsg(fd, msg, flags);
+	}
+	rc = send_vec(s, fd, msg->msg_iov, msg->msg_iovlen, flags, msg, &pass);
+	pl_stream_put(s);
+	return pass ? pl_real.sendmsg(fd, msg, flags) : pl_return(rc, entry_errno);
+}
+
+PL_EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	unsigned int i;
+	ssize_t rc = 0;
+	bool pass = false;
+	size_t len, k;
+
+	if (!s)
+		return pl_real.sendmmsg(fd, msgs, n, flags);
+	for (i = 0; i < n && i < IOV_MAX; i++) {
+		const struct msghdr *msg = &msgs[i].msg_hdr;
+
+		rc = send_vec(s, fd, msg->msg_iov, msg->msg_iovlen, flags, msg, &pass);
+		if (pass || rc < 0)
+			break;
+		msgs[i].msg_len = (unsigned int)rc;
+		for (len = 0, k = 0; k < msg->msg_iovlen; k++)
+			len += msg->msg_iov[k].iov_len;
+		if ((size_t)rc < len) {
+			i++;
+			break;
+		}
+	}
+	pl_stream_put(s);
+	if (pass && i == 0)
+		return pl_real.sendmmsg(fd, msgs, n, flags);
+	return (int)pl_return(i ? (ssize_t)i : rc, entry_errno);
+}
+
+PL_EXPORT ssize_t sendfile(int out_fd, int in_fd, off_t *off, size_t count)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(out_fd);
+	ssize_t rc;
+
+	if (!s)
+		return pl_real.sendfile(out_fd, in_fd, off, count);
+	rc = pl_tx_file(s, out_fd, in_fd, off, count);
+	pl_stream_put(s);
+	return pl_return(rc, entry_errno);
+}
+
+_Static_assert(sizeof(off_t) == sizeof(off64_t), "one sendfile serves both");
+
+PL_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *off, size_t count)
+{
+	return sendfile(out_fd, in_fd, (off_t *)off, count);
+}
+
+/*
+ * splice: into a stream it goes by TCP. Out of one, only the kernel's bytes can be spliced: ring bytes
+ * are copied through a small buffer, no more at once than a pipe takes in one piece.
+ */
+static ssize_t splice_ring(struct pl_stream *s, int fd, int out_fd, size_t len, unsigned int flags)
+{
+	char buf[PIPE_BUF];
+	const struct iovec iov = { buf, len < sizeof(buf) ? len : sizeof(buf) };
+	const int nonblock = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
+	struct pl_vec v;
+	ssize_t n, taken;
+
+	(void)pl_vec_init(&v, &iov, 1);
+	n = pl_rx(s, fd, &v, MSG_PEEK | nonblock, NULL);
+	if (n <= 0)
+		return n;
+	n = pl_real.write(out_fd, buf, (size_t)n);
+	if (n < 0)
+		return -errno;
+	v.total = (size_t)n;
+	taken = pl_rx(s, fd, &v, MSG_TRUNC | MSG_WAITALL, NULL);
+	return taken < 0 ? taken : n;
+}
+
+PL_EXPORT ssize_t splice(int in_fd, off64_t *in_off, int out_fd, off64_t *out_off, size_t len,
+			 unsigned int flags)
+{
+	const int entry_errno = errno;
+	struct pl_stream *in = pl_hook_get(in_fd), *out = in ? NULL : pl_hook_get(out_fd);
+	bool pass = true;
+	ssize_t rc = 0;
+
+	if (in) {
+		pl_stream_stay(in, COLOC_REASON_UNSERVED_CALL);
+		if (shmt_load(&in->attached)) {
+			rc = splice_ring(in, in_fd, out_fd, len, flags);
+			pass = false;
+		}
+		pl_stream_put(in);
+	} else if (out) {
+		pl_stream_stay(out, COLOC_REASON_UNSERVED_CALL);
+		if (shmt_load(&out->attached))
+			rc = pl_tx_leave(out, out_fd, flags & SPLICE_F_NONBLOCK);
+		pass = rc == 0;
+		pl_stream_put(out);
+	}
+	return pass ? pl_real.splice(in_fd, in_off, out_fd, out_off, len, flags)
+		    : pl_return(rc, entry_errno);
+}

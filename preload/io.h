@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * io.h - what all sending and receiving calls come down to
+ */
+#ifndef PL_IO_H
+#define PL_IO_H
+
+#include "stream.h"
+
+/* The caller's buffers as one run of bytes. */
+struct pl_vec {
+	const struct iovec *iov;
+	size_t n;
+	size_t total;
+};
+
+/**
+ * pl_vec_init() - false: more vectors than IOV_MAX, more bytes than fit, or a pointer that cannot be
+ * one: the kernel is to judge it
+ */
+bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n);
+
+/** pl_vec_slice() - bytes [off, off+len) as at most @max vectors; how many; the rest is left out */
+size_t pl_vec_slice(const struct pl_vec *v, size_t off, size_t len, struct iovec *out, size_t max);
+
+/**
+ * pl_rx() - receive into @v as recvmsg() with @flags would
+ * @msg: the caller's header when it came by recvmsg; its fields are filled in. Return: bytes, 0 = end
+ * of stream, or -Exxx. May sleep in the kernel; holds no lock then, but for bytes certain to come.
+ */
+ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, struct msghdr *msg);
+
+/** pl_rx_queued() - unread bytes in the ring that can be read now (FIONREAD adds the kernel's) */
+uint64_t pl_rx_queued(struct pl_stream *s);
+
+/**
+ * pl_tx() - send @v as sendmsg() with @flags would. @msg: the caller's header, for what the kernel
+ * alone serves. Return: bytes or -Exxx; SIGPIPE is the kernel's own.
+ */
+ssize_t pl_tx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags,
+	      const struct msghdr *msg);
+
+/** pl_tx_file() - sendfile() into a stream. @off: as there, may be NULL */
+ssize_t pl_tx_file(struct pl_stream *s, int fd, int in_fd, off_t *off, size_t count);
+
+/**
+ * pl_tx_leave() - what is sent next goes by TCP, until the ring is opened again
+ * Waits while a receiver's limit is not known; with @nonblock: -EAGAIN instead. Return: 0, -Exxx
+ */
+int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lock.h - the lock of one direction of a stream record
+ *
+ * Shared by the processes that hold the stream, and by the agent. The word is {pid:32, tid:32} of the
+ * holder. Never held while sleeping, but for bytes that are certain to come. Re-entrant on one
+ * thread: a signal handler that finds its own thread inside goes ahead, and what it interrupted finds
+ * its compare-and-swap fail (switch.h). Robust: a waiter that has waited long asks the kernel
+ * whether the holder still exists, and takes the lock over; the state it guards is valid at each step.
+ */
+#ifndef PL_LOCK_H
+#define PL_LOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum pl_lock_result {
+	PL_LOCK_BUSY = 0,  /* another thread has it */
+	PL_LOCK_TAKEN = 1, /* ours: release it */
+	PL_LOCK_NESTED = 2, /* ours already, further up this thread's stack: do not release it */
+};
+
+enum pl_lock_result pl_lock_try(uint64_t *lock);
+
+/** pl_lock() - try, spin, give way, take over from the dead; never BUSY */
+enum pl_lock_result pl_lock(uint64_t *lock);
+
+void pl_unlock(uint64_t *lock, enum pl_lock_result result);
+
+/** pl_lock_forked() - the calling thread's number has changed: it is a new process */
+void pl_lock_forked(void);
+
+#endif

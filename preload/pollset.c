@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pollset.c - readiness of an array: what is ready in user space, a short look, then the kernel
+ *
+ *  1. Streams with ring bytes are ready. The kernel's descriptors get their non-blocking pass at the
+ *     same time, but not more often than every PASS_NS, so that a busy ring does not pay a system
+ *     call per message and no other descriptor waits longer than that.
+ *  2. Nothing ready: spin within budget while some stream is awake.
+ *  3. Settle all, then sleep in the kernel.
+ *
+ * A sleeper that another thread must be able to wake (pl_poll_kick) sleeps with one more descriptor, an
+ * eventfd of its own, in a copy of the array.
+ */
+#include "pollset.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/single_threaded.h>
+
+#include "clock.h"
+#include "epset.h"
+#include "ready.h"
+#include "wait.h"
+
+#define PASS_NS 20000u
+#define IN_EVENTS (POLLIN | POLLRDNORM)
+#define ON_STACK 64
+#define WAITERS 256
+
+static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
+
+/* Threads asleep, each with its eventfd; made when first needed, then kept. */
+static struct waiter {
+	uint32_t used;   /* atomic */
+	uint32_t asleep; /* atomic */
+	int event_fd;    /* atomic; 0 = not made */
+} waiters[WAITERS];
+
+void pl_poll_kick(void)
+{
+	const uint64_t one = 1;
+	unsigned int i;
+
+	for (i = 0; i < WAITERS; i++)
+		if (shmt_load(&waiters[i].asleep))
+			(void)!pl_real.write(waiters[i].event_fd, &one, sizeof(one));
+}
+
+static struct waiter *take_waiter(void)
+{
+	unsigned int i;
+	int fd;
+
+	for (i = 0; i < WAITERS; i++) {
+		struct waiter *w = &waiters[i];
+
+		if (shmt_load_relaxed(&w->used) || !shmt_cas(&w->used, 0, 1))
+			continue;
+		if (!w->event_fd) {
+			fd = pl_fd_high(pl_real.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+			if (fd < 0) {
+				shmt_store(&w->used, 0);
+				return NULL;
+			}
+			w->event_fd = fd;
+		}
+		shmt_store(&w->asleep, 1);
+		return w;
+	}
+	return NULL;
+}
+
+static void drop_waiter(struct waiter *w)
+{
+	uint64_t count;
+
+	if (!w)
+		return;
+	shmt_store(&w->asleep, 0);
+	(void)!pl_real.read(w->event_fd, &count, sizeof(count));
+	shmt_store(&w->used, 0);
+}
+
+void pl_pollset_forked(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < WAITERS; i++) {
+		if (waiters[i].event_fd)
+			pl_real.close(waiters[i].event_fd);
+		waiters[i] = (struct waiter){ 0 };
+	}
+}
+
+bool pl_poll_own_fd(int fd)
+{
+	unsigned int i;
+
+	for (i = 0; i < WAITERS && waiters[i].event_fd; i++)
+		if (waiters[i].event_fd == fd)
+			return true;
+	return false;
+}
+
+bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
+{
+	bool found = false;
+	nfds_t i;
+
+	for (i = 0; i < n && !found; i++) {
+		struct pl_stream *s;
+		uint64_t entry;
+
+		if (fds[i].fd < 0)
+			continue;
+		entry = pl_fd_entry(fds[i].fd);
+		if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
+			found = pl_epset_awake_any(PL_ENTRY_INDEX(entry));
+			continue;
+		}
+		if (PL_ENTRY_KIND(entry) != PL_STREAM && PL_ENTRY_KIND(entry) != PL_UNKNOWN)
+			continue;
+		s = pl_stream_get(fds[i].fd);
+		if (!s)
+			continue;
+		if (pl_stream_wants_attach(s))
+			pl_stream_attach(s, fds[i].fd);
+		/* A stream that is on TCP now may be moved by another thread while we sleep. */
+		found = pl_ready_follows(s);
+		pl_stream_put(s);
+	}
+	return found;
+}
+
+/* What one look over the array found. */
+struct look {
+	int ready;   /* entries with events */
+	bool awake;  /* some stream's next bytes may come by ring */
+	struct pl_stream *hot; /* one of those, for the spin; only compared and passed on */
+};
+
+/*
+ * Each entry that concerns a stream: visit() with a counted reference. The array's numbers are looked
+ * up anew each time: another thread may close one meanwhile, as with the kernel.
+ */
+static struct look look(struct pollfd *fds, nfds_t n, bool fresh)
+{
+	struct look found = { 0 };
+	nfds_t i;
+
+	for (i = 0; i < n; i++) {
+		short events = fds[i].events;
+		struct pl_stream *s;
+		uint64_t entry;
+
+		if (fresh)
+			fds[i].revents = 0;
+		if (fds[i].fd < 0)
+			continue;
+		entry = pl_fd_entry(fds[i].fd);
+		if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
+			if (pl_epset_awake_any(PL_ENTRY_INDEX(entry))) {
+				found.awake = true;
+				if ((events & IN_EVENTS) &&
+				    pl_epset_ready_any(PL_ENTRY_INDEX(entry)))
+					fds[i].revents |= events & IN_EVENTS;
+			}
+		} else if (PL_ENTRY_KIND(entry) == PL_STREAM) {
+			s = pl_stream_get(fds[i].fd);
+			if (s && pl_ready_follows(s)) {
+				if ((events & IN_EVENTS) &&
+				    SHMT_CTL_MODE(shmt_load_relaxed(&s->rx.shared->ctl)) !=
+					    SHMT_TCP) {
+					found.awake = true;
+					found.hot = s;
+					if (pl_ready_now(s))
+						fds[i].revents |= events & IN_EVENTS;
+				}
+				if ((events & (POLLOUT | POLLWRNORM)) && pl_ready_writable(s))
+					fds[i].revents |= events & (POLLOUT | POLLWRNORM);
+			}
+			if (s)
+				pl_stream_put(s);
+		}
+		found.ready += fds[i].revents != 0;
+	}
+	return found;
+}
+
+/* The kernel's part without waiting; events that we know of are put on top of its answer. */
+static int kernel_pass(struct pollfd *fds, nfds_t n)
+{
+	int rc = pl_real.poll(fds, n, 0);
+
+	last_pass_ns = pl_now_ns();
+	return rc < 0 ? -errno : look(fds, n, false).ready;
+}
+
+/* Nothing may be missed asleep: false: something is ready after all. */
+static bool settle_all(struct pollfd *fds, nfds_t n, int sleepers)
+{
+	bool may_sleep = true;
+	nfds_t i;
+
+	for (i = 0; i < n; i++) {
+		struct pl_stream *s;
+		uint64_t entry;
+
+		if (fds[i].fd < 0)
+			continue;
+		entry = pl_fd_entry(fds[i].fd);
+		if (PL_ENTRY_KIND(entry) == PL_EPOLL && (fds[i].events & IN_EVENTS)) {
+			pl_epset_sleep(PL_ENTRY_INDEX(entry), sleepers);
+			if (sleepers > 0 && !pl_epset_settle(PL_ENTRY_INDEX(entry)))
+				may_sleep = false;
+		}
+		if (PL_ENTRY_KIND(entry) != PL_STREAM || !(fds[i].events & IN_EVENTS))
+			continue;
+		s = pl_stream_get(fds[i].fd);
+		if (!s)
+			continue;
+		if (pl_ready_follows(s)) {
+			shmt_add(&s->rec->rx.pollers, (uint32_t)sleepers);
+			if (sleepers > 0 && !pl_ready_settle(s))
+				may_sleep = false;
+		}
+		pl_stream_put(s);
+	}
+	return may_sleep;
+}
+
+static int sleep_in_kernel(struct pollfd *fds, nfds_t n, uint64_t until_ns, const sigset_t *mask)
+{
+	struct pollfd on_stack[ON_STACK], *copy = fds;
+	const size_t bytes = (n + 1) * sizeof(*copy);
+	struct timespec left, *timeout = NULL;
+	struct waiter *w = NULL;
+	uint64_t now;
+	int rc;
+
+	if (!__libc_single_threaded && (w = take_waiter())) {
+		copy = n < ON_STACK ? on_stack
+				    : mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (copy == MAP_FAILED) {
+			drop_waiter(w);
+			return -ENOMEM;
+		}
+		memcpy(copy, fds, n * sizeof(*fds));
+		copy[n] = (struct pollfd){ .fd = w->event_fd, .events = POLLIN };
+	}
+	rc = 0;
+	if (settle_all(fds, n, 1)) {
+		if (until_ns != PL_FOREVER) {
+			now = pl_now_ns();
+			now = until_ns > now ? until_ns - now : 0;
+			left = (struct timespec){ (time_t)(now / 1000000000u),
+						  (long)(now % 1000000000u) };
+			timeout = &left;
+		}
+		rc = pl_real.ppoll(copy, n + (w != NULL), timeout, mask);
+		rc = rc < 0 ? -errno : rc;
+	}
+	(void)settle_all(fds, n, -1);
+	last_pass_ns = pl_now_ns();
+	if (w) {
+		nfds_t i;
+
+		if (rc > 0 && copy[n].revents)
+			rc--;
+		for (i = 0; i < n; i++)
+			fds[i].revents = copy[i].revents;
+		if (copy != on_stack)
+			munmap(copy, bytes);
+		drop_waiter(w);
+	}
+	return rc;
+}
+
+/* While some stream is awake: look for a while, the kernel's descriptors in between. */
+static int spin(struct pollfd *fds, nfds_t n, struct pl_stream *hot)
+{
+	struct pl_spin spinning;
+	int ready = 0;
+
+	pl_spin_begin(hot, &spinning);
+	while (!ready && pl_spin_more(&spinning)) {
+		ready = look(fds, n, true).ready;
+		if (!ready && (spinning.turns & 31) == 0 &&
+		    pl_now_ns() - last_pass_ns > PASS_NS)
+			ready = kernel_pass(fds, n);
+	}
+	pl_spin_end(hot, &spinning, ready != 0);
+	return ready;
+}
+
+int pl_pollset_wait(struct pollfd *fds, nfds_t n, uint64_t timeout_ns, const sigset_t *mask)
+{
+	const uint64_t begun = pl_now_ns();
+	const uint64_t until =
+		timeout_ns > PL_FOREVER - begun - 1 ? PL_FOREVER : begun + timeout_ns;
+	struct look found;
+	int rc;
+
+	for (;;) {
+		found = look(fds, n, true);
+		if (found.ready)
+			return begun - last_pass_ns > PASS_NS ? kernel_pass(fds, n) : found.ready;
+		if (timeout_ns == 0) {
+			rc = kernel_pass(fds, n);
+			return rc;
+		}
+		if (found.hot) {
+			rc = spin(fds, n, found.hot);
+			if (rc)
+				return rc;
+		}
+		rc = sleep_in_kernel(fds, n, until, mask);
+		if (rc < 0)
+			return rc;
+		found = look(fds, n, false);
+		if (found.ready)
+			return found.ready;
+		if (until != PL_FOREVER && pl_now_ns() >= until)
+			return 0;
+		/* Something became ready in user space between the look and the settling. */
+	}
+}

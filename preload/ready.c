@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ready.c - see ready.h
+ *
+ * Sleepers and their wake-up: who goes to sleep raises a count (rx.pollers, or the sleepers of an epoll
+ * set) and then settles; who leaves a stream on the ring does so by CAS and then looks at the counts.
+ * All are sequentially consistent, so one of the two sees the other.
+ */
+#include "ready.h"
+
+#include "epset.h"
+#include "lock.h"
+#include "pollset.h"
+
+bool pl_ready_now(struct pl_stream *s)
+{
+	const uint64_t ctl = shmt_load(&s->rx.shared->ctl);
+
+	if (SHMT_CTL_MODE(ctl) == SHMT_TCP)
+		return false;
+	if (shmt_load(&s->rec->rx.tcp_read) < shmt_load(&s->rx.shared->open_at))
+		return false;
+	/* A broken index counts as ready: the receive that follows ends the stream. */
+	return shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0;
+}
+
+bool pl_ready_settle(struct pl_stream *s)
+{
+	struct coloc_record_rx_shared *rx = &s->rec->rx;
+	const enum pl_lock_result lock = pl_lock(&rx->lock);
+	bool may_sleep;
+	uint64_t ctl;
+
+	for (;;) {
+		ctl = shmt_load(&s->rx.shared->ctl);
+		may_sleep = true;
+		if (SHMT_CTL_MODE(ctl) == SHMT_TCP)
+			break;
+		if (SHMT_CTL_MODE(ctl) == SHMT_WAKING) {
+			shmt_rx_answer(&s->rx, ctl);
+			shmt_count(&rx->switches, 1);
+			continue;
+		}
+		/* Bytes that are still in the kernel wake us. */
+		if (shmt_load(&rx->tcp_read) < shmt_load(&s->rx.shared->open_at))
+			break;
+		may_sleep = false;
+		if (shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0)
+			break;
+		if (shmt_rx_settle(&s->rx, ctl)) {
+			shmt_add_relaxed(&pl.local->totals.switches_to_tcp, 1);
+			may_sleep = true;
+			break;
+		}
+	}
+	pl_unlock(&rx->lock, lock);
+	return may_sleep;
+}
+
+bool pl_ready_push_out(struct pl_stream *s)
+{
+	struct coloc_record_rx_shared *rx = &s->rec->rx;
+	const enum pl_lock_result lock = pl_lock(&rx->lock);
+	const uint64_t ctl = shmt_load(&s->rx.shared->ctl);
+	const bool done = SHMT_CTL_MODE(ctl) != SHMT_WAKING && shmt_rx_push_out(&s->rx, ctl) == 0;
+
+	pl_unlock(&rx->lock, lock);
+	return done;
+}
+
+void pl_ready_after_receive(struct pl_stream *s)
+{
+	if (!pl_ready_follows(s) ||
+	    SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) == SHMT_TCP)
+		return;
+	if (shmt_load_relaxed(&s->items))
+		pl_epset_awake(s);
+	if (PL_UNLIKELY(shmt_load(&s->rec->rx.pollers) || pl_epset_sleepers(s)) &&
+	    !pl_ready_settle(s)) {
+		pl_epset_kick(s);
+		pl_poll_kick();
+	}
+}
+
+bool pl_ready_writable(struct pl_stream *s)
+{
+	const uint64_t ctl = shmt_load(&s->tx.shared->ctl);
+
+	/* Half of the ring: a reader that moves on makes writing worth while, as SO_SNDLOWAT does. */
+	return (SHMT_CTL_MODE(ctl) == SHMT_RING || SHMT_CTL_MODE(ctl) == SHMT_WAKING) &&
+	       !(shmt_load_relaxed(&s->tx.shared->flags) &
+		 (SHMT_DIR_REFUSED | SHMT_DIR_STOPPED | SHMT_DIR_CLOSED)) &&
+	       shmt_tx_space(&s->tx, ctl) >= (int64_t)(s->tx.ring.size / 2);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * real.h - the calls behind our hooks
+ *
+ * Nothing in the preload calls a hooked name by itself: it would come back to our hook. All such
+ * calls go through pl_real, whose types come from libc's own prototypes.
+ */
+#ifndef PL_REAL_H
+#define PL_REAL_H
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/select.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define PL_EXPORT __attribute__((visibility("default")))
+#define PL_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* What fortified programs call; libc declares them only to such programs. */
+ssize_t __read_chk(int fd, void *buf, size_t len, size_t size);
+ssize_t __recv_chk(int fd, void *buf, size_t len, size_t size, int flags);
+ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t size, int flags,
+		       __SOCKADDR_ARG addr, socklen_t *addrlen);
+int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size);
+int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
+		const sigset_t *mask, size_t size);
+
+struct pl_real {
+#define HOOK(name) __typeof__(name) *name;
+#include "hooks.def"
+#undef HOOK
+};
+
+extern struct pl_real pl_real;
+extern uint32_t pl_real_ready; /* atomic; 1 = every pointer is set */
+
+/**
+ * pl_real_resolve() - fill pl_real; idempotent, any thread, before or after our constructor
+ * A name that libc lacks keeps a NULL pointer: its hook cannot be called by a program of that libc.
+ */
+void pl_real_resolve(void);
+
+#endif

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rx.c - the receiving direction
+ *
+ * The word says where the next byte comes from (switch.h, docs/protocol.md):
+ *   TCP      the kernel, without a limit, between shmt_rx_enter() and shmt_rx_exit(); here we sleep
+ *   WAKING   answer, then as RING
+ *   RING     the kernel up to open_at, then the ring; when it is empty: spin, then settle and sleep
+ *   LEAVING  the same without waiting: empty means back to TCP
+ *
+ * Rules: bytes are added to tcp_read before in_kernel goes down; in_kernel is read before tcp_read
+ * (none inside means that tcp_read is exact); a kernel receive beside a ring run is limited to the bytes
+ * that are certain to come. A call that ends while others sleep in the stream leaves no bytes where
+ * their sleep does not see them: it settles or kicks.
+ */
+#include "io.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+#include "epset.h"
+#include "lock.h"
+#include "ready.h"
+#include "wait.h"
+
+#define SLICES 16
+
+/* One receiving call. */
+struct call {
+	struct pl_stream *s;
+	int fd;
+	const struct pl_vec *v;
+	int flags;
+	struct msghdr *msg;
+	bool nonblock;
+	size_t done;
+};
+
+/* A bracket that thread cancellation closes too. */
+struct inside {
+	const struct shmt_dir *dir; /* NULL = not inside */
+	uint32_t *unattached;
+	bool took;
+};
+
+static void close_inside(struct inside *in)
+{
+	if (in->dir)
+		shmt_rx_exit(in->dir, in->took);
+	if (in->unattached)
+		shmt_sub(in->unattached, 1);
+}
+
+static ssize_t kernel_receive(const struct call *c, size_t limit, int flags)
+{
+	struct iovec slice[SLICES];
+	struct msghdr msg = { .msg_iov = slice };
+	ssize_t n;
+
+	if (c->done == 0 && limit >= c->v->total && c->msg) {
+		n = pl_real.recvmsg(c->fd, c->msg, flags);
+	} else {
+		msg.msg_iovlen = pl_vec_slice(c->v, c->done, limit, slice, SLICES);
+		if (msg.msg_iovlen <= 1)
+			n = pl_real.recv(c->fd, msg.msg_iovlen ? slice[0].iov_base : NULL,
+					 msg.msg_iovlen ? slice[0].iov_len : 0, flags);
+		else
+			n = pl_real.recvmsg(c->fd, &msg, flags);
+	}
+	return n < 0 ? -errno : n;
+}
+
+static void count_tcp(const struct call *c, ssize_t n)
+{
+	struct coloc_record_rx_shared *rx = &c->s->rec->rx;
+
+	if (n > 0 && !(c->flags & MSG_PEEK)) {
+		shmt_count(&rx->tcp_bytes, (uint64_t)n);
+		shmt_count(&rx->messages, 1);
+	}
+}
+
+/* Before the attach: the kernel's own receive, counted so that an attach knows of it. */
+static ssize_t receive_unattached(struct call *c)
+{
+	uint32_t *const unattached = &c->s->rec->rx.unattached;
+	struct inside in __attribute__((cleanup(close_inside))) = { .unattached = unattached };
+	ssize_t n;
+
+	/* A2 pairs with A1 in stream.c */
+	shmt_add(unattached, 1);
+	if (shmt_load(&c->s->rec->rx.attach) != 0)
+		return -ESTALE;
+	n = kernel_receive(c, c->v->total, c->flags);
+	count_tcp(c, n);
+	return n;
+}
+
+/* Mode TCP. -ESTALE: the word changed, look again. */
+static ssize_t receive_tcp(struct call *c, int flags)
+{
+	struct pl_stream *s = c->s;
+	struct inside in __attribute__((cleanup(close_inside))) = { 0 };
+	ssize_t n;
+
+	if (!shmt_rx_enter(&s->rx))
+		return -ESTALE;
+	in.dir = &s->rx;
+	/*
+	 * Two that sleep here at once could leave one asleep while the other answers an opening and
+	 * goes away; so the second one stops the ring from being opened at all.
+	 */
+	if (!c->nonblock && shmt_load(&s->rx.shared->in_kernel) > 1) {
+		n = kernel_receive(c, c->v->total - c->done, flags | MSG_DONTWAIT);
+		if (n != -EAGAIN)
+			goto out;
+		if (shmt_load(&s->rx.shared->in_kernel) > 1) {
+			shmt_rx_refuse(&s->rx);
+			pl_stream_reason(s, COLOC_REASON_MULTI_RECEIVER);
+			if (SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP)
+				return -ESTALE;
+		}
+	}
+	n = kernel_receive(c, c->v->total - c->done, flags);
+out:
+	if (n > 0 && !(flags & MSG_PEEK)) {
+		shmt_add(&s->rec->rx.tcp_read, (uint64_t)n);
+		in.took = true;
+	}
+	count_tcp(c, n);
+	/* End of stream, or nothing yet: only if no ring was opened meanwhile. */
+	if (n <= 0 && (n == 0 || n == -EAGAIN) && c->v->total > c->done &&
+	    SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP)
+		return -ESTALE;
+	return n;
+}
+
+/* tcp_read < open_at, nobody else inside: those bytes first. Under the lock. */
+static ssize_t receive_limited(struct call *c, uint64_t missing)
+{
+	struct coloc_record_rx_shared *rx = &c->s->rec->rx;
+	const size_t room = c->v->total - c->done;
+	const size_t limit = missing < room ? missing : room;
+	const int flags = c->flags & ~MSG_WAITALL;
+	uint64_t consumed;
+	ssize_t n;
+
+	n = kernel_receive(c, limit, flags | MSG_DONTWAIT);
+	if (n == -EAGAIN) {
+		/* Somebody may have read behind our back (stdio, a raw system call). */
+		if (pl_stream_bytes(c->fd, &consumed, NULL, NULL) == 0 &&
+		    consumed > shmt_load(&rx->tcp_read)) {
+			shmt_store(&rx->tcp_read, consumed);
+			shmt_add_relaxed(&pl.local->totals.bypasses, 1);
+			return -ESTALE;
+		}
+		if (c->nonblock)
+			return -EAGAIN;
+		n = kernel_receive(c, limit, flags);
+	}
+	if (n > 0 && !(c->flags & MSG_PEEK))
+		shmt_add(&rx->tcp_read, (uint64_t)n);
+	count_tcp(c, n);
+	return n;
+}
+
+static void copy_out(const struct call *c, uint64_t tail, size_t len)
+{
+	struct iovec slice[SLICES];
+	size_t done = 0, n, i;
+
+	if (c->flags & MSG_TRUNC)
+		return; /* TCP discards */
+	while (done < len) {
+		n = pl_vec_slice(c->v, c->done + done, len - done, slice, SLICES);
+		for (i = 0; i < n; i++) {
+			shmt_ring_copy_out(&c->s->rx.ring, tail + done, slice[i].iov_base,
+					   slice[i].iov_len);
+			done += slice[i].iov_len;
+		}
+	}
+}
+
+enum step {
+	STEP_AGAIN,  /* the word changed: look at it again */
+	STEP_OTHERS, /* another thread is on its way out with the bytes that come first */
+	STEP_EMPTY, /* RING, nothing to read at *ctl */
+	STEP_GOT,   /* *ret bytes, or an error */
+};
+
+/* Modes RING and LEAVING, one look under the lock. */
+static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
+{
+	struct pl_stream *s = c->s;
+	struct coloc_record_rx_shared *rx = &s->rec->rx;
+	const enum pl_lock_result lock = pl_lock(&rx->lock);
+	enum step step = STEP_AGAIN;
+	uint64_t tail, tcp_read, open_at;
+	int64_t avail;
+	uint32_t inside;
+	size_t n;
+
+	*ctl = shmt_load(&s->rx.shared->ctl);
+	if (SHMT_CTL_MODE(*ctl) == SHMT_TCP || SHMT_CTL_MODE(*ctl) == SHMT_WAKING)
+		goto out;
+	/* This order: none inside, then tcp_read, means that tcp_read is exact. */
+	inside = shmt_load(&s->rx.shared->in_kernel);
+	tcp_read = shmt_load(&rx->tcp_read);
+	open_at = shmt_load(&s->rx.shared->open_at);
+	if (tcp_read < open_at) {
+		if (inside) { /* they are another thread's bytes: it is on its way out */
+			*ret = -EAGAIN;
+			step = c->nonblock ? STEP_GOT : STEP_OTHERS;
+			goto out;
+		}
+		*ret = receive_limited(c, open_at - tcp_read);
+		step = *ret == -ESTALE ? STEP_AGAIN : STEP_GOT;
+		goto out;
+	}
+	tail = shmt_load_relaxed(&s->rx.shared->tail);
+	avail = shmt_rx_avail(&s->rx, *ctl, tail);
+	if (avail < 0) {
+		*ret = pl_stream_reset(s, c->fd);
+		step = STEP_GOT;
+	} else if (avail > 0) {
+		n = c->v->total - c->done;
+		if ((uint64_t)avail < n)
+			n = (size_t)avail;
+		copy_out(c, tail, n);
+		if (!(c->flags & MSG_PEEK)) {
+			if (!shmt_rx_consume(&s->rx, tail, n))
+				goto out; /* a handler of this thread took them */
+			shmt_count(&rx->ring_bytes, n);
+			shmt_count(&rx->messages, 1);
+		}
+		*ret = (ssize_t)n;
+		step = STEP_GOT;
+	} else if (SHMT_CTL_MODE(*ctl) == SHMT_LEAVING) {
+		if (shmt_rx_settle(&s->rx, *ctl))
+			shmt_add_relaxed(&pl.local->totals.switches_to_tcp, 1);
+	} else {
+		step = STEP_EMPTY;
+	}
+out:
+	pl_unlock(&rx->lock, lock);
+	return step;
+}
+
+/* RING and empty at @ctl, blocking: look for a while, then go back to TCP to sleep there. */
+static void wait_for_sender(struct call *c, uint64_t ctl)
+{
+	struct pl_stream *s = c->s;
+	struct pl_spin spin;
+	bool found;
+
+	pl_spin_begin(s, &spin);
+	while (!(found = shmt_load_relaxed(&s->rx.shared->ctl) != ctl) && pl_spin_more(&spin))
+		;
+	pl_spin_end(s, &spin, found);
+	if (!found)
+		(void)pl_ready_settle(s);
+}
+
+static ssize_t receive_once(struct call *c)
+{
+	struct pl_stream *s = c->s;
+	uint64_t ctl;
+	ssize_t n;
+
+	for (;;) {
+		ctl = shmt_load(&s->rx.shared->ctl);
+		switch (SHMT_CTL_MODE(ctl)) {
+		case SHMT_TCP:
+			n = receive_tcp(c, c->flags & ~MSG_WAITALL);
+			if (n != -ESTALE)
+				return n;
+			break;
+		case SHMT_WAKING:
+			shmt_rx_answer(&s->rx, ctl);
+			shmt_count(&s->rec->rx.switches, 1);
+			break;
+		default:
+			switch (receive_ring(c, &ctl, &n)) {
+			case STEP_GOT:
+				return n;
+			case STEP_EMPTY:
+				if (c->nonblock)
+					return -EAGAIN;
+				wait_for_sender(c, ctl);
+				break;
+			case STEP_OTHERS:
+				sched_yield();
+				break;
+			case STEP_AGAIN:
+				break;
+			}
+		}
+	}
+}
+
+static ssize_t receive_attached(struct call *c)
+{
+	const bool all = (c->flags & MSG_WAITALL) && !c->nonblock && !(c->flags & MSG_PEEK);
+	ssize_t n;
+
+	do {
+		n = receive_once(c);
+		if (n <= 0)
+			break;
+		c->done += (size_t)n;
+	} while (all && c->done < c->v->total);
+	return c->done ? (ssize_t)c->done : n;
+}
+
+ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, struct msghdr *msg)
+{
+	struct call c = {
+		.s = s,
+		.fd = fd,
+		.v = v,
+		.flags = flags,
+		.msg = msg,
+		.nonblock = pl_stream_nonblock(s, flags),
+	};
+	ssize_t n = -ESTALE;
+
+	if (flags & (MSG_OOB | MSG_ERRQUEUE)) {
+		if (flags & MSG_OOB)
+			pl_stream_stay(s, COLOC_REASON_URGENT);
+		return kernel_receive(&c, v->total, flags);
+	}
+	while (n == -ESTALE) {
+		if (pl_stream_wants_attach(s))
+			pl_stream_attach(s, fd);
+		switch (shmt_load_acquire(&s->rec->rx.attach)) {
+		case 0:
+			n = receive_unattached(&c);
+			break;
+		case 1: /* under way in another thread, which does not sleep in it */
+			shmt_pause();
+			break;
+		default:
+			if (shmt_load_acquire(&s->attached)) {
+				n = receive_attached(&c);
+				if (msg && n >= 0) {
+					/* What TCP fills in when nothing special is on. */
+					msg->msg_namelen = 0;
+					msg->msg_controllen = 0;
+					msg->msg_flags = 0;
+				}
+				pl_ready_after_receive(s);
+			}
+		}
+	}
+	pl_stream_account(s, fd, n);
+	return n;
+}
+
+uint64_t pl_rx_queued(struct pl_stream *s)
+{
+	uint64_t ctl;
+	int64_t avail;
+
+	if (!shmt_load_acquire(&s->attached) || shmt_load_acquire(&s->rec->rx.attach) != 2)
+		return 0;
+	ctl = shmt_load(&s->rx.shared->ctl);
+	if (SHMT_CTL_MODE(ctl) == SHMT_TCP ||
+	    shmt_load(&s->rec->rx.tcp_read) < shmt_load(&s->rx.shared->open_at))
+		return 0;
+	avail = shmt_rx_avail(&s->rx, ctl, shmt_load(&s->rx.shared->tail));
+	return avail > 0 ? (uint64_t)avail : 0;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stream.h - one TCP stream as this process sees it
+ *
+ * The record (shared by all processes that hold the socket) has the counters and locks; this is the
+ * process's own side of it: where its directions are mapped, how many calls and descriptors use it.
+ * Found by record number, made when a descriptor is first looked at, valid while a reference from
+ * pl_stream_get() is held or a descriptor names it.
+ */
+#ifndef PL_STREAM_H
+#define PL_STREAM_H
+
+#include "fdtable.h"
+#include "process.h"
+#include "switch.h"
+
+struct pl_stream {
+	struct coloc_record_shared *rec;
+	uint32_t inflight;   /* atomic; calls under way in this process */
+	uint32_t fds;        /* atomic; descriptors of this process that name it */
+	uint32_t generation; /* of the record */
+	uint32_t attached;   /* atomic; 1 = tx and rx are mapped */
+	uint32_t items;      /* atomic; epoll items of it, 1 + number of the first (epset.h) */
+	uint32_t awake;      /* atomic; 1 = linked in its sets' awake lists */
+	uint32_t same_kernel; /* both ends run on one kernel: processor numbers compare */
+	uint32_t verified;    /* the other end's evidence fitted */
+	struct shmt_dir tx, rx;
+	struct shmt_seg_shared *seg;
+	uint32_t side;
+	/* pacing; one writer at a time is enough, a lost update costs nothing but a guess */
+	uint32_t window_messages;
+	uint64_t window_ns;
+	uint32_t rate_ok; /* the last 64 messages came fast enough */
+	uint32_t opened;  /* the ring was opened and nothing was put into it yet */
+	uint32_t open_fails;
+	uint32_t waits;
+	uint64_t last_send_ns;
+	uint64_t looked_ns; /* when the socket was last asked whether the peer is gone */
+};
+
+/** pl_streams_init() - the process's array, before the first WELCOME is taken; -1 no memory */
+int pl_streams_init(uint32_t count);
+
+/** pl_streams_claim() - put our bit into the records of all our descriptors: we have a (new) slot */
+void pl_streams_claim(void);
+
+/** pl_streams_forked() - in a fork child: no call of the parent's other threads is under way here */
+void pl_streams_forked(void);
+
+/** pl_streams_stay() - pl_stream_stay() for every stream that this process has a descriptor of */
+void pl_streams_stay(enum coloc_reason reason);
+
+struct pl_stream *pl_stream_get_slow(int fd, uint64_t entry);
+
+/**
+ * pl_stream_get() - the stream behind @fd, or NULL: the call passes through
+ * A number seen for the first time is looked at here (some system calls, once). Ends with
+ * pl_stream_put(). Any thread, signal handlers; errno may change.
+ */
+static inline struct pl_stream *pl_stream_get(int fd)
+{
+	const uint64_t entry = pl_fd_entry(fd);
+
+	if (entry == PL_PASS)
+		return NULL;
+	return pl_stream_get_slow(fd, entry);
+}
+
+void pl_stream_put(struct pl_stream *s);
+
+/**
+ * pl_stream_forget() - @fd is closed, or about to mean something else
+ * Called before the real close, so that the number cannot come back to another thread first.
+ */
+void pl_stream_forget(int fd);
+
+/** pl_stream_copy() - @to is a duplicate of @from now */
+void pl_stream_copy(int from, int to);
+
+/** pl_stream_fresh() - a call handed the number out: it may have become a stream: forget what it was */
+void pl_stream_fresh(int fd);
+
+/**
+ * pl_stream_account() - @bytes went through one of its directions; asks for a ring when the stream is
+ * worth one, and takes a grant up
+ */
+void pl_stream_account(struct pl_stream *s, int fd, ssize_t bytes);
+
+/** pl_stream_attach() - take a grant up: map the segment, follow the receiving direction's word */
+void pl_stream_attach(struct pl_stream *s, int fd);
+
+/** pl_stream_wants_attach() - true while there is something for pl_stream_attach() to do */
+static inline bool pl_stream_wants_attach(const struct pl_stream *s)
+{
+	return shmt_load_relaxed(&s->rec->grant) >= COLOC_GRANT_GRANTED &&
+	       (!shmt_load_relaxed(&s->attached) || shmt_load_relaxed(&s->rec->rx.attach) != 2);
+}
+
+/** pl_stream_stay() - from now on by TCP, for @reason; unread ring bytes are still read first */
+void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason);
+
+/** pl_stream_reason() - why it is not on a ring */
+void pl_stream_reason(struct pl_stream *s, enum coloc_reason reason);
+
+/** pl_stream_reset() - the other side broke the rules: end the connection. Return: -ECONNRESET */
+int pl_stream_reset(struct pl_stream *s, int fd);
+
+/** pl_stream_bytes() - bytes the program consumed from the kernel, and passed to it; 0 or -Exxx
+ * @ret_unsent: bytes that have not left the kernel yet. Exact: tests/platform/ proves it.
+ */
+int pl_stream_bytes(int fd, uint64_t *ret_read, uint64_t *ret_sent, uint32_t *ret_unsent);
+
+/** pl_stream_evidence() - what the kernel of this end knows of the connection */
+int pl_stream_evidence(int fd, struct shmt_evidence *ret);
+
+/** pl_stream_nonblock() - does this call return rather than wait? */
+static inline bool pl_stream_nonblock(const struct pl_stream *s, int flags)
+{
+	return (flags & MSG_DONTWAIT) ||
+	       (shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_NONBLOCK);
+}
+
+#endif

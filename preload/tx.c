@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tx.c - the sending direction
+ *
+ * Modes TCP and LEAVING send by the kernel; WAKING and RING copy into the ring and publish by CAS. A
+ * failed publish means that the reader went to sleep: the same bytes then go by TCP and wake it.
+ *
+ * Opening: read the word, look at the flags, send a first piece by TCP, and if no other sender is
+ * inside the kernel and everything has really left it (no Nagle, cork or window holds a byte back),
+ * open the ring behind that piece. open_at comes from the kernel's own count, so bytes that were sent
+ * out of our sight are in it.
+ *
+ * Full ring: while the reader moves, wait for room or write short; when it does not move, leave for
+ * TCP, whose back-pressure is the kernel's.
+ */
+#include "io.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+#include "clock.h"
+#include "lock.h"
+#include "log.h"
+#include "pairing.h"
+#include "wait.h"
+
+#define SLICES 16
+#define PUBLISH_BYTES (32u << 10) /* a reader begins while we still copy */
+#define LOOK_NS 1000000u	  /* how often the socket of a busy ring is looked at */
+#define FAILS_MAX 6u
+#define LEAVE_FLAGS (SHMT_DIR_REFUSED | SHMT_DIR_STOPPED | SHMT_DIR_CLOSED)
+
+/* One sending call: from the caller's memory, or from a file. */
+struct call {
+	struct pl_stream *s;
+	int fd;
+	const struct pl_vec *v; /* NULL: from in_fd at file_off */
+	const struct msghdr *msg;
+	int in_fd;
+	off_t file_off;
+	size_t total, done;
+	int flags;
+	bool nonblock;
+	bool eof; /* the file ended early */
+};
+
+static void lower(uint32_t **count)
+{
+	if (*count)
+		shmt_sub(*count, 1);
+}
+
+static ssize_t kernel_send(struct call *c, size_t len)
+{
+	/* What was sent before counts: then an error is for the next call, and so is SIGPIPE. */
+	const int flags = c->flags | (c->done ? MSG_NOSIGNAL : 0);
+	struct iovec slice[SLICES];
+	struct msghdr msg = { .msg_iov = slice };
+	ssize_t n;
+	off_t off;
+
+	if (!c->v) {
+		off = c->file_off + (off_t)c->done;
+		n = pl_real.sendfile(c->fd, c->in_fd, &off, len);
+		c->eof = n == 0;
+	} else if (c->done == 0 && len == c->total && c->msg) {
+		n = pl_real.sendmsg(c->fd, c->msg, flags);
+	} else {
+		msg.msg_iovlen = pl_vec_slice(c->v, c->done, len, slice, SLICES);
+		if (msg.msg_iovlen <= 1)
+			n = pl_real.send(c->fd, msg.msg_iovlen ? slice[0].iov_base : NULL,
+					 msg.msg_iovlen ? slice[0].iov_len : 0, flags);
+		else
+			n = pl_real.sendmsg(c->fd, &msg, flags);
+	}
+	return n < 0 ? -errno : n;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------- */
+
+static bool may_open(struct pl_stream *s, int fd)
+{
+	const struct shmt_seg_end_shared *other;
+	struct shmt_evidence mine = { 0 };
+	const uint32_t flags = shmt_load(&s->tx.shared->flags);
+
+	if (!(flags & SHMT_DIR_ATTACHED) || (flags & LEAVE_FLAGS))
+		return false;
+	if (!s->verified) {
+		other = &s->seg->end[1 - s->side];
+		/* Two connections must never be taken for one: see docs/protocol.md. */
+		if (pl_stream_evidence(fd, &mine) < 0 ||
+		    !shmt_evidence_fits(&mine, &other->evidence)) {
+			pl_stream_stay(s, COLOC_REASON_MISMATCH);
+			return false;
+		}
+		s->verified = 1;
+	}
+	return true;
+}
+
+/* Is more to come soon, so that an opened ring is used? */
+static bool expects_more(struct call *c, uint64_t now)
+{
+	struct pl_stream *s = c->s;
+	const uint64_t gap_ns = now - s->last_send_ns;
+	const int64_t piece = pl_setting(switch_first_piece_bytes);
+
+	if (s->opened) { /* the last opening was for nothing */
+		s->opened = 0;
+		if (s->open_fails < FAILS_MAX)
+			s->open_fails++;
+	}
+	if (pl.policy == PL_POLICY_ALWAYS || c->total - c->done >= 2 * (size_t)piece)
+		return true;
+	if (gap_ns > (uint64_t)pl_setting(switch_open_gap_us) * 1000)
+		return false;
+	if (pl_same_cpu(s, pl_note_cpu(&s->tx.shared->s_cpu),
+			shmt_load_relaxed(&s->tx.shared->r_cpu)))
+		return false;
+	return (++s->waits & ((1u << s->open_fails) - 1)) == 0;
+}
+
+static void open_behind(struct call *c, uint64_t ctl)
+{
+	struct pl_stream *s = c->s;
+	struct coloc_record_tx_shared *tx = &s->rec->tx;
+	const enum pl_lock_result lock = pl_lock_try(&tx->lock);
+	uint64_t sent;
+	uint32_t unsent;
+
+	if (lock != PL_LOCK_TAKEN)
+		return;
+	/* T1 pairs with T2: a sender that is inside now, or comes, looks at the word after this. */
+	if (shmt_load(&tx->in_kernel) == 0 &&
+	    pl_stream_bytes(c->fd, NULL, &sent, &unsent) == 0 && unsent == 0 &&
+	    shmt_tx_open(&s->tx, ctl, sent)) {
+		shmt_count(&tx->switches, 1);
+		shmt_add_relaxed(&pl.local->totals.switches_to_ring, 1);
+		s->opened = 1;
+		s->looked_ns = s->last_send_ns;
+	}
+	pl_unlock(&tx->lock, lock);
+}
+
+/* Modes TCP and LEAVING. -ESTALE: the word changed, look again. */
+static ssize_t send_tcp(struct call *c, uint64_t ctl)
+{
+	struct pl_stream *s = c->s;
+	struct coloc_record_tx_shared *tx = &s->rec->tx;
+	const bool attached = shmt_load_acquire(&s->attached);
+	const uint64_t now = attached ? pl_now_ns() : 0;
+	size_t len = c->total - c->done;
+	bool open = false;
+	ssize_t n;
+
+	if (attached && SHMT_CTL_MODE(ctl) == SHMT_TCP && len && may_open(s, c->fd))
+		open = expects_more(c, now);
+	if (open && len > (size_t)pl_setting(switch_first_piece_bytes))
+		len = (size_t)pl_setting(switch_first_piece_bytes);
+	{
+		uint32_t *inside __attribute__((cleanup(lower))) = &tx->in_kernel;
+
+		/* T2 pairs with T1 */
+		shmt_add(inside, 1);
+		if (attached) {
+			const enum shmt_mode mode = SHMT_CTL_MODE(shmt_load(&s->tx.shared->ctl));
+
+			if (mode != SHMT_TCP && mode != SHMT_LEAVING)
+				return -ESTALE;
+		}
+		n = kernel_send(c, len);
+	}
+	if (n > 0) {
+		shmt_count(&tx->tcp_bytes, (uint64_t)n);
+		s->last_send_ns = now;
+		if (open)
+			open_behind(c, ctl);
+	}
+	return n;
+}
+
+/* ---- the ring ---------------------------------------------------------------------------------- */
+
+/* Copy the next bytes to @head; how many could be had. -Exxx only from a file. */
+static ssize_t fill(struct call *c, uint64_t head, size_t len)
+{
+	const struct shmt_ring *ring = &c->s->tx.ring;
+	struct iovec slice[SLICES];
+	size_t done = 0, n, i;
+
+	if (!c->v) {
+		const size_t off = head & (ring->size - 1);
+		const size_t first = len < ring->size - off ? len : ring->size - off;
+		const ssize_t got = pread(c->in_fd, ring->data + off, first,
+					  c->file_off + (off_t)c->done);
+
+		c->eof = got == 0;
+		return got < 0 ? -errno : got;
+	}
+	while (done < len) {
+		n = pl_vec_slice(c->v, c->done + done, len - done, slice, SLICES);
+		for (i = 0; i < n; i++) {
+			shmt_ring_copy_in(ring, head + done, slice[i].iov_base, slice[i].iov_len);
+			done += slice[i].iov_len;
+		}
+	}
+	return (ssize_t)done;
+}
+
+enum step {
+	STEP_AGAIN, /* the word changed: look at it again */
+	STEP_FULL,  /* no room at *ctl */
+	STEP_LEAVE, /* the ring may not be used any more */
+	STEP_ERROR, /* *ret */
+	STEP_DONE,
+};
+
+/* Modes WAKING and RING: as much as fits, under the lock. */
+static enum step send_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
+{
+	struct pl_stream *s = c->s;
+	struct coloc_record_tx_shared *tx = &s->rec->tx;
+	const enum pl_lock_result lock = pl_lock(&tx->lock);
+	const uint64_t now = pl_now_ns();
+	enum step step = STEP_DONE;
+	int64_t space;
+	size_t len;
+	ssize_t n;
+
+	s->last_send_ns = now;
+	while (c->done < c->total) {
+		*ctl = shmt_load(&s->tx.shared->ctl);
+		step = STEP_AGAIN;
+		if (SHMT_CTL_MODE(*ctl) != SHMT_WAKING && SHMT_CTL_MODE(*ctl) != SHMT_RING)
+			break;
+		step = STEP_LEAVE;
+		if (shmt_load_relaxed(&s->tx.shared->flags) & LEAVE_FLAGS)
+			break;
+		space = shmt_tx_space(&s->tx, *ctl);
+		if (space <= 0) {
+			*ret = space < 0 ? pl_stream_reset(s, c->fd) : 0;
+			step = space < 0 ? STEP_ERROR : STEP_FULL;
+			break;
+		}
+		len = c->total - c->done;
+		if (len > PUBLISH_BYTES)
+			len = PUBLISH_BYTES;
+		if (len > (size_t)space)
+			len = (size_t)space;
+		n = fill(c, SHMT_CTL_VALUE(*ctl), len);
+		if (n <= 0) {
+			*ret = n;
+			step = n < 0 ? STEP_ERROR : STEP_DONE;
+			break;
+		}
+		if (!shmt_tx_publish(&s->tx, *ctl, (size_t)n))
+			continue; /* answered, asleep or left meanwhile, or a handler sent */
+		c->done += (size_t)n;
+		shmt_count(&tx->ring_bytes, (uint64_t)n);
+		step = STEP_DONE;
+	}
+	if (step == STEP_DONE && s->opened)
+		s->opened = s->open_fails = 0;
+	pl_unlock(&tx->lock, lock);
+	return step;
+}
+
+/* Once in a while a busy ring looks whether its socket still has a peer; 0: it has. */
+static int look_at_peer(struct pl_stream *s, int fd)
+{
+	const uint64_t now = pl_now_ns();
+
+	if (now - s->looked_ns < LOOK_NS)
+		return 0;
+	s->looked_ns = now;
+	if (!pl_peer_gone(fd))
+		return 0;
+	/* Closed, reset, or closed for sending only: the kernel's answer counts from here on. */
+	shmt_or(&s->tx.shared->flags, SHMT_DIR_STOPPED);
+	pl_stream_reason(s, COLOC_REASON_PEER_CLOSED);
+	return 1;
+}
+
+/* Full at @ctl: true: look again, there is room or something changed; false: the reader does not move */
+static bool wait_for_room(struct call *c, uint64_t ctl)
+{
+	struct pl_stream *s = c->s;
+	struct shmt_dir_shared *dir = s->tx.shared;
+	const uint32_t cpu = pl_note_cpu(&dir->s_cpu);
+	const int64_t want = (int64_t)(s->tx.ring.size / 4);
+	const uint64_t budget_ns = 2000 * (uint64_t)pl_setting(wait_spin_us);
+	uint64_t moved_ns = pl_now_ns();
+	uint64_t tail = shmt_load(&dir->tail);
+	uint32_t turns = 0;
+
+	while (shmt_load_relaxed(&dir->ctl) == ctl || SHMT_CTL_MODE(shmt_load(&dir->ctl)) == SHMT_RING) {
+		if (shmt_tx_space(&s->tx, shmt_load(&dir->ctl)) >= want)
+			return true;
+		if (shmt_load_relaxed(&dir->flags) & LEAVE_FLAGS)
+			return true;
+		if (pl_same_cpu(s, cpu, shmt_load_relaxed(&dir->r_cpu)))
+			sched_yield();
+		else
+			shmt_pause();
+		if ((++turns & 31) == 0) {
+			const uint64_t now = pl_now_ns();
+
+			if (shmt_load_relaxed(&dir->tail) != tail) {
+				tail = shmt_load_relaxed(&dir->tail);
+				moved_ns = now;
+			} else if (now - moved_ns > budget_ns) {
+				return false;
+			}
+			if (look_at_peer(s, c->fd))
+				return true;
+		}
+	}
+	return true;
+}
+
+int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
+{
+	struct pollfd p = { .fd = fd, .events = 0 };
+	uint64_t begun = 0, now, ctl;
+	int rc;
+
+	for (;;) {
+		ctl = shmt_load(&s->tx.shared->ctl);
+		rc = shmt_tx_leave(&s->tx, ctl);
+		if (rc == 0) {
+			if (SHMT_CTL_MODE(ctl) == SHMT_WAKING || SHMT_CTL_MODE(ctl) == SHMT_RING)
+				pl_log(2, "port %u to %u: leaves the ring", s->rec->local.port,
+				       s->rec->remote.port);
+			return 0;
+		}
+		if (rc == -EAGAIN)
+			continue;
+		/*
+		 * A receiver was woken by our payload and has not come out of the kernel: it is on
+		 * its way, unless it was stopped. So look, give way, and then nap; there is nothing
+		 * of the kernel's that we could sleep on.
+		 */
+		now = pl_now_ns();
+		if (!begun)
+			begun = now;
+		if (now - begun < 50000) {
+			shmt_pause();
+			continue;
+		}
+		if (nonblock && now - begun > 2000000)
+			return -EAGAIN;
+		if (pl_real.poll(&p, 1, 1) > 0) /* reset, or closed by both: nobody reads */
+			return 0;
+	}
+}
+
+/* ---- one call ---------------------------------------------------------------------------------- */
+
+static ssize_t send_attached(struct call *c)
+{
+	struct pl_stream *s = c->s;
+	ssize_t n = 0;
+	uint64_t ctl;
+
+	do {
+		ctl = shmt_load(&s->tx.shared->ctl);
+		if (SHMT_CTL_MODE(ctl) == SHMT_TCP || SHMT_CTL_MODE(ctl) == SHMT_LEAVING) {
+			n = send_tcp(c, ctl);
+			if (n == -ESTALE)
+				continue;
+			if (n <= 0)
+				break;
+			c->done += (size_t)n;
+			continue;
+		}
+		n = 0;
+		switch (send_ring(c, &ctl, &n)) {
+		case STEP_FULL:
+			if (c->nonblock && c->done)
+				goto out; /* short */
+			if (wait_for_room(c, ctl))
+				break;
+			/* fall through */
+		case STEP_LEAVE:
+			n = pl_tx_leave(s, c->fd, c->nonblock);
+			break;
+		default:
+			break;
+		}
+		if (n < 0)
+			break;
+	} while (c->done < c->total && !c->eof);
+out:
+	return c->done ? (ssize_t)c->done : n;
+}
+
+static ssize_t send_call(struct call *c)
+{
+	struct pl_stream *s = c->s;
+	ssize_t n;
+
+	if (pl_stream_wants_attach(s))
+		pl_stream_attach(s, c->fd);
+	do {
+		if (!shmt_load_acquire(&s->attached)) {
+			n = send_tcp(c, 0);
+			break;
+		}
+		if (s->looked_ns && SHMT_CTL_MODE(shmt_load_relaxed(&s->tx.shared->ctl)) != SHMT_TCP)
+			(void)look_at_peer(s, c->fd);
+		n = send_attached(c);
+	} while (n == -ESTALE);
+	if (n > 0)
+		shmt_count(&s->rec->tx.messages, 1);
+	pl_stream_account(s, c->fd, n);
+	return n;
+}
+
+ssize_t pl_tx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags,
+	      const struct msghdr *msg)
+{
+	struct call c = {
+		.s = s,
+		.fd = fd,
+		.v = v,
+		.msg = msg,
+		.total = v->total,
+		.flags = flags,
+		.nonblock = pl_stream_nonblock(s, flags),
+	};
+
+	if ((flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN)) || (msg && msg->msg_controllen)) {
+		ssize_t n;
+
+		pl_stream_stay(s, flags & MSG_OOB ? COLOC_REASON_URGENT
+						  : COLOC_REASON_UNSERVED_CALL);
+		if (shmt_load(&s->attached) && pl_tx_leave(s, fd, c.nonblock) < 0)
+			return -EAGAIN;
+		n = kernel_send(&c, v->total);
+		if (n > 0)
+			shmt_count(&s->rec->tx.tcp_bytes, (uint64_t)n);
+		return n;
+	}
+	return send_call(&c);
+}
+
+ssize_t pl_tx_file(struct pl_stream *s, int fd, int in_fd, off_t *off, size_t count)
+{
+	const off_t begin = off ? *off : lseek(in_fd, 0, SEEK_CUR);
+	struct call c = {
+		.s = s,
+		.fd = fd,
+		.in_fd = in_fd,
+		.file_off = begin,
+		.total = count < 0x7ffff000 ? count : 0x7ffff000, /* the kernel's own limit */
+		.nonblock = pl_stream_nonblock(s, 0),
+	};
+	ssize_t n;
+
+	if (begin < 0) { /* not a file: the kernel knows what to say, or serves it */
+		if (shmt_load(&s->attached)) {
+			pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
+			if (pl_tx_leave(s, fd, c.nonblock) < 0)
+				return -EAGAIN;
+		}
+		n = pl_real.sendfile(fd, in_fd, off, count);
+		return n < 0 ? -errno : n;
+	}
+	n = send_call(&c);
+	if (n > 0) {
+		if (off)
+			*off = begin + n;
+		else if (lseek(in_fd, begin + n, SEEK_SET) < 0)
+			return -errno;
+	}
+	return n;
+}
