@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fdtable.h"
 
+#include <stddef.h>
 #include <sys/mman.h>
 
 uint64_t *pl_fdtable;
