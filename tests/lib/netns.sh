@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034,SC2154
 #
 # netns.sh - two guests on this host, for the demo and the end-to-end tests; to be sourced
 #
