@@ -125,35 +125,48 @@ int shmt_offer_post(struct shmt_region *region, const struct shmt_guest *author,
 	return -ENOSPC;
 }
 
+/* One look at @entry; false: its word changed meanwhile. */
+static bool copy_out(const struct shmt_offer_shared *entry, struct shmt_offer *ret_offer)
+{
+	struct shmt_offer *const offer = ret_offer;
+
+	offer->word = shmt_load_acquire(&entry->word);
+	load_words(&offer->key, &entry->key, KEY_WORDS);
+	load_words(&offer->evidence, &entry->evidence, EVIDENCE_WORDS);
+	offer->seg = shmt_load_acquire(&entry->seg);
+	offer->seg_generation = shmt_load_acquire(&entry->seg_generation);
+	offer->reason = shmt_load_acquire(&entry->reason);
+	offer->author.epoch = shmt_load_acquire(&entry->author_epoch);
+	offer->addressee.epoch = shmt_load_acquire(&entry->addressee_epoch);
+	offer->state = (enum shmt_offer_state)SHMT_OFFER_STATE(offer->word);
+	offer->author.slot = SHMT_OFFER_AUTHOR(offer->word);
+	offer->addressee.slot = SHMT_OFFER_ADDRESSEE(offer->word);
+	return shmt_load_acquire(&entry->word) == offer->word;
+}
+
+static bool is_sane(const struct shmt_region *region, const struct shmt_offer *offer)
+{
+	return offer->state >= SHMT_OFFER_WISH && offer->state <= SHMT_OFFER_DECLINED &&
+	       offer->addressee.slot < region->guest_count &&
+	       offer->reason < COLOC_REASON_COUNT &&
+	       (offer->state != SHMT_OFFER_MADE || offer->seg < region->seg_count) &&
+	       !shmt_guest_over(region, offer->author.slot, offer->author.epoch);
+}
+
 int shmt_offer_read(const struct shmt_region *region, uint32_t index, struct shmt_offer *ret_offer)
 {
-	const struct shmt_offer_shared *entry;
 	struct shmt_offer offer = {.index = index};
+	bool whole = false;
 
 	if (index >= region->offer_count)
 		return -ENOENT;
-	entry = &region->offers[index];
-	offer.word = shmt_load_acquire(&entry->word);
-	if (SHMT_OFFER_STATE(offer.word) < SHMT_OFFER_WISH ||
-	    SHMT_OFFER_STATE(offer.word) > SHMT_OFFER_DECLINED)
-		return -ENOENT;
-
-	load_words(&offer.key, &entry->key, KEY_WORDS);
-	load_words(&offer.evidence, &entry->evidence, EVIDENCE_WORDS);
-	offer.seg = shmt_load_acquire(&entry->seg);
-	offer.seg_generation = shmt_load_acquire(&entry->seg_generation);
-	offer.reason = shmt_load_acquire(&entry->reason);
-	offer.author.epoch = shmt_load_acquire(&entry->author_epoch);
-	offer.addressee.epoch = shmt_load_acquire(&entry->addressee_epoch);
-	if (shmt_load_acquire(&entry->word) != offer.word)
-		return -ENOENT;
-
-	offer.state = (enum shmt_offer_state)SHMT_OFFER_STATE(offer.word);
-	offer.author.slot = SHMT_OFFER_AUTHOR(offer.word);
-	offer.addressee.slot = SHMT_OFFER_ADDRESSEE(offer.word);
-	if (offer.addressee.slot >= region->guest_count || offer.reason >= COLOC_REASON_COUNT ||
-	    (offer.state == SHMT_OFFER_MADE && offer.seg >= region->seg_count) ||
-	    shmt_guest_over(region, offer.author.slot, offer.author.epoch))
+	/*
+	 * The author sees its entry change once, by the answer, and so the second look is whole. What
+	 * changes more often under another's eyes is news, for which the doorbell rings again.
+	 */
+	for (int look = 0; look < 2 && !whole; look++)
+		whole = copy_out(&region->offers[index], &offer);
+	if (!whole || !is_sane(region, &offer))
 		return -ENOENT;
 	*ret_offer = offer;
 	return 0;
