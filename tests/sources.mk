@@ -1,5 +1,8 @@
 # Test programs: every tests/<folder>/<pattern>.c becomes $(O)/tests/<folder>/<name>.
 
+# As objs of the Makefile, which is read after this file.
+test_objs = $(patsubst %.c,$(O)/obj/%.o,$(1))
+
 TEST_LIB_SRCS := $(sort $(wildcard tests/lib/t*.c))
 TEST_PLAIN_SRCS := $(sort $(wildcard tests/hook/test_*.c tests/platform/assume_*.c \
 	tests/stress/stress_*.c tests/fuzz/fuzz_*.c))
@@ -15,17 +18,23 @@ TEST_SRCS := $(TEST_PLAIN_SRCS) $(if $(CMOCKA_LIBS),$(TEST_CMOCKA_SRCS))
 
 test_programs = $(patsubst %.c,$(O)/%,$(filter $(addsuffix /%,$(addprefix tests/,$(1))),$(TEST_SRCS)))
 
+# What else lies in a folder is shared by its programs.
+test_helpers = $(filter-out $(TEST_SRCS) $(TEST_CMOCKA_SRCS),$(sort $(wildcard tests/$(1)/*.c)))
+TEST_HELPER_SRCS := $(foreach folder,unit agent platform fuzz hook stress,$(call test_helpers,$(folder)))
+$(foreach folder,unit agent platform fuzz hook stress,$(eval \
+	$(call test_programs,$(folder)): $(call test_objs,$(call test_helpers,$(folder)))))
+
 # An agent test may use the agent's own files: all of them but those with a main().
 TEST_AGENT_SRCS = $(filter-out %/main.c,$(AGENT_SRCS))
 
-$(call objs,$(TEST_LIB_SRCS) $(TEST_SRCS)): EXTRA_CFLAGS = -Itests/lib -Iresidency-agent $(AGENT_CFLAGS)
+$(call test_objs,$(TEST_LIB_SRCS) $(TEST_SRCS) $(TEST_HELPER_SRCS)): EXTRA_CFLAGS = -Itests/lib -Iresidency-agent $(AGENT_CFLAGS)
 
-$(O)/tests/libt.a: $(call objs,$(TEST_LIB_SRCS))
+$(O)/tests/libt.a: $(call test_objs,$(TEST_LIB_SRCS))
 	$(call say,AR,$@)
 	@mkdir -p $(@D)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-$(O)/tests/libagent.a: $(call objs,$(TEST_AGENT_SRCS))
+$(O)/tests/libagent.a: $(call test_objs,$(TEST_AGENT_SRCS))
 	$(call say,AR,$@)
 	@mkdir -p $(@D)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -86,7 +95,7 @@ lint-format:
 
 lint-symbols: $(O)/libcoloc.so
 	$(call say,SYMBOLS,$<)
-	$(Q)tests/lib/symbols.sh $< preload/hooks.def $(call objs,$(PRELOAD_SRCS) $(SHMT_SRCS))
+	$(Q)tests/lib/symbols.sh $< preload/hooks.def $(call test_objs,$(PRELOAD_SRCS) $(SHMT_SRCS))
 
 lint-cppcheck:
 	$(call say,CPPCHECK,)
