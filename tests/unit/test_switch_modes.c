@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Proves: each step of the switch changes the word as the protocol says, from each mode, and not when
+ * the word has changed meanwhile; impossible positions of the other side are -EPROTO.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "switch.h"
+
+enum { SIZE = 4096 };
+
+static struct shmt_dir_shared shared;
+static uint8_t data[SIZE];
+static const struct shmt_dir dir = {&shared, {data, SIZE}};
+
+static int make(void **state)
+{
+	(void)state;
+	memset(&shared, 0, sizeof(shared));
+	return 0;
+}
+
+static void assert_ctl(uint64_t value, enum shmt_mode mode)
+{
+	assert_int_equal(SHMT_CTL_MODE(shared.ctl), mode);
+	assert_int_equal(SHMT_CTL_VALUE(shared.ctl), value);
+}
+
+static void test_a_whole_run(void **state)
+{
+	const uint64_t licence = shared.ctl;
+
+	(void)state;
+	shared.tail = 100; /* of the run before */
+	assert_true(shmt_tx_open(&dir, licence, 55));
+	assert_ctl(100, SHMT_WAKING);
+	assert_int_equal(shared.open_at, 55);
+	assert_int_equal(shmt_tx_space(&dir, shared.ctl), SIZE);
+	assert_true(shmt_tx_publish(&dir, shared.ctl, 10));
+	assert_ctl(110, SHMT_WAKING);
+
+	assert_false(shmt_rx_enter(&dir));
+	assert_int_equal(shared.in_kernel, 0);
+	shmt_rx_answer(&dir, shared.ctl);
+	assert_ctl(110, SHMT_RING);
+	assert_int_equal(shmt_rx_avail(&dir, shared.ctl, shared.tail), 10);
+	assert_true(shmt_rx_consume(&dir, 100, 4));
+	assert_false(shmt_rx_consume(&dir, 100, 4));
+	assert_int_equal(shared.tail, 104);
+	assert_int_equal(shmt_tx_space(&dir, shared.ctl), SIZE - 6);
+	assert_true(shmt_tx_publish(&dir, shared.ctl, SIZE - 6));
+	assert_int_equal(shmt_tx_space(&dir, shared.ctl), 0);
+
+	assert_int_equal(shmt_tx_leave(&dir, shared.ctl), 0);
+	assert_ctl(104 + SIZE, SHMT_LEAVING);
+	assert_int_equal(shmt_tx_leave(&dir, shared.ctl), 0);
+	assert_int_equal(shmt_rx_avail(&dir, shared.ctl, shared.tail), SIZE);
+	assert_true(shmt_rx_consume(&dir, 104, SIZE));
+	assert_true(shmt_rx_settle(&dir, shared.ctl));
+	assert_ctl(1, SHMT_TCP);
+	assert_true(shmt_rx_enter(&dir));
+	assert_int_equal(shared.in_kernel, 1);
+	shmt_rx_exit(&dir, true);
+	assert_int_equal(shared.in_kernel, 0);
+	assert_ctl(2, SHMT_TCP);
+}
+
+/* R has read, or slept and read: the licence of before is void, also when the word looks alike. */
+static void test_licence(void **state)
+{
+	uint64_t licence = shared.ctl;
+
+	(void)state;
+	assert_true(shmt_rx_enter(&dir));
+	shmt_rx_exit(&dir, true);
+	assert_false(shmt_tx_open(&dir, licence, 5));
+	assert_ctl(1, SHMT_TCP);
+
+	licence = shared.ctl;
+	assert_true(shmt_rx_enter(&dir));
+	shmt_rx_exit(&dir, false); /* nothing there: it changes nothing */
+	assert_true(shmt_tx_open(&dir, licence, 5));
+
+	/* Opened, answered and settled since: the sequence number was not used again. */
+	shmt_rx_answer(&dir, shared.ctl);
+	assert_true(shmt_rx_settle(&dir, shared.ctl));
+	assert_false(shmt_tx_open(&dir, licence, 6));
+	assert_ctl(2, SHMT_TCP);
+}
+
+static void test_settle_and_publish(void **state)
+{
+	uint64_t ctl;
+
+	(void)state;
+	assert_true(shmt_tx_open(&dir, shared.ctl, 1));
+	shmt_rx_answer(&dir, shared.ctl);
+	ctl = shared.ctl;
+	assert_true(shmt_tx_publish(&dir, ctl, 1));
+	assert_false(shmt_rx_settle(&dir, ctl)); /* S was first */
+	assert_true(shmt_rx_consume(&dir, 0, 1));
+	ctl = shared.ctl;
+	assert_true(shmt_rx_settle(&dir, ctl));
+	assert_false(shmt_tx_publish(&dir, ctl, 1)); /* R was first */
+	assert_int_equal(SHMT_CTL_MODE(shared.ctl), SHMT_TCP);
+	shmt_rx_answer(&dir, ctl);
+	assert_int_equal(SHMT_CTL_MODE(shared.ctl), SHMT_TCP);
+}
+
+static void test_leave_waits_for_receivers(void **state)
+{
+	uint64_t licence = shared.ctl, ctl;
+
+	(void)state;
+	assert_int_equal(shmt_tx_leave(&dir, licence), 0); /* nothing to leave */
+	assert_ctl(0, SHMT_TCP);
+	assert_true(shmt_rx_enter(&dir));
+	assert_true(shmt_tx_open(&dir, licence, 3));
+	assert_int_equal(shmt_tx_leave(&dir, shared.ctl), -EBUSY);
+	assert_int_equal(shmt_rx_push_out(&dir, shared.ctl), -EBUSY);
+	shmt_rx_exit(&dir, true);
+	assert_ctl(0, SHMT_WAKING); /* invited: the licence was used already */
+	ctl = shared.ctl;
+	assert_true(shmt_tx_publish(&dir, ctl, 7));
+	assert_int_equal(shmt_tx_leave(&dir, ctl), -EAGAIN);
+	assert_int_equal(shmt_rx_push_out(&dir, shared.ctl), 0);
+	assert_ctl(7, SHMT_LEAVING);
+	assert_false(shmt_tx_publish(&dir, ctl, 1));
+}
+
+static void test_refuse(void **state)
+{
+	uint64_t licence = shared.ctl;
+
+	(void)state;
+	shmt_rx_refuse(&dir);
+	assert_int_equal(shared.flags & SHMT_DIR_REFUSED, SHMT_DIR_REFUSED);
+	assert_false(shmt_tx_open(&dir, licence, 1));
+
+	make(NULL);
+	assert_true(shmt_tx_open(&dir, shared.ctl, 1));
+	shmt_rx_refuse(&dir); /* a run under way is not touched: S leaves by itself */
+	assert_ctl(0, SHMT_WAKING);
+}
+
+static void test_impossible_positions(void **state)
+{
+	static const uint64_t tails[] = {1, 100, UINT64_MAX, 1ULL << 63, (UINT64_MAX >> 2) + 1};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
+		shared.tail = tails[i];
+		assert_int_equal(shmt_tx_space(&dir, SHMT_CTL(0, SHMT_RING)),
+				 tails[i] == UINT64_MAX ? SIZE - 1 : -EPROTO);
+		assert_int_equal(shmt_rx_avail(&dir, SHMT_CTL(0, SHMT_RING), tails[i]),
+				 tails[i] == UINT64_MAX ? 1 : -EPROTO);
+	}
+	assert_int_equal(shmt_rx_avail(&dir, SHMT_CTL(SIZE + 1, SHMT_RING), 0), -EPROTO);
+	assert_int_equal(shmt_rx_avail(&dir, SHMT_CTL(SIZE, SHMT_RING), 0), SIZE);
+	assert_int_equal(shmt_rx_avail(&dir, SHMT_CTL(UINT64_MAX >> 2, SHMT_LEAVING), 0), -EPROTO);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_a_whole_run, make),
+		cmocka_unit_test_setup(test_licence, make),
+		cmocka_unit_test_setup(test_settle_and_publish, make),
+		cmocka_unit_test_setup(test_leave_waits_for_receivers, make),
+		cmocka_unit_test_setup(test_refuse, make),
+		cmocka_unit_test_setup(test_impossible_positions, make),
+	};
+
+	return cmocka_run_group_tests_name("switch_modes", tests, NULL, NULL);
+}
