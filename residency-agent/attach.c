@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -110,18 +111,24 @@ static void write_life(struct ra_agent *agent)
 
 int ra_attach_lock(struct ra_agent *agent)
 {
-	int rc;
+	struct stat st;
+	int rc, fd;
 
-	agent->guest_fd = openat(agent->folder_fd, "guest", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-				 0600);
-	if (agent->guest_fd < 0)
-		return -errno;
-	if (flock(agent->guest_fd, LOCK_EX | LOCK_NB) < 0) {
-		rc = errno == EWOULDBLOCK ? -EEXIST : -errno;
-		close(agent->guest_fd);
-		agent->guest_fd = -1;
-		return rc;
-	}
+	do {
+		fd = openat(agent->folder_fd, "guest", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+			    0600);
+		if (fd < 0)
+			return -errno;
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &st) < 0) {
+			rc = errno == EWOULDBLOCK ? -EEXIST : -errno;
+			close(fd);
+			return rc;
+		}
+		/* An agent that went for good removed this very file: a lock on it keeps nobody out. */
+		if (st.st_nlink == 0)
+			close(fd);
+	} while (st.st_nlink == 0);
+	agent->guest_fd = fd;
 	return 0;
 }
 
