@@ -30,7 +30,6 @@
 	REASON(DRAINING, "draining", "this guest is being drained")                                \
 	REASON(PEER_DRAINING, "peer-draining", "the other guest refuses the ring or is drained")   \
 	REASON(PEER_CLOSED, "peer-closed", "the other end has closed, or closed one direction")    \
-	REASON(MULTI_RECEIVER, "multi-receiver", "several receivers sleep in it at once")          \
 	REASON(SOCKET_OPTION, "socket-option", "a socket option takes it out of plain stream use") \
 	REASON(URGENT, "urgent", "urgent data is in use")                                          \
 	REASON(ASYNC_IO, "async-io", "signal-driven I/O is in use")                                \

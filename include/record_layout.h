@@ -71,8 +71,8 @@ struct coloc_record_tx_shared {
 };
 
 struct coloc_record_rx_shared {
-	uint64_t lock;     /* atomic; as above */
-	uint64_t tcp_read; /* atomic; all bytes ever consumed from the kernel, valid when attached */
+	uint64_t lock; /* atomic; as above */
+	uint64_t reserved;
 	uint64_t ring_bytes;
 	uint64_t tcp_bytes;
 	uint64_t messages;

@@ -18,20 +18,19 @@
 #include <assert.h>
 #include <stdint.h>
 
-#define SHMT_MAGIC 0x314d4853434f4c43ULL /* "CLOCSHM1" */
-#define SHMT_VERSION 1u
-#define SHMT_LINE 64
-#define SHMT_PAGE 4096
-#define SHMT_GUESTS_MAX 64u
-#define SHMT_NO_GUEST 0xffffu
+#define SHMT_MAGIC	      0x314d4853434f4c43ULL /* "CLOCSHM1" */
+#define SHMT_VERSION	      1u
+#define SHMT_LINE	      64
+#define SHMT_PAGE	      4096
+#define SHMT_GUESTS_MAX	      64u
+#define SHMT_NO_GUEST	      0xffffu
 #define SHMT_REGION_MIN_BYTES (4u << 20)
 
 /*
  * The magic while the superblock is being written: {0xf0, version:8, 4 KiB pages:48}. It says all
  * that the superblock is made from, so that anybody can finish the work of one who died in it.
  */
-#define SHMT_FORMATTING(pages)                                                                     \
-	(0xf0ULL << 56 | (uint64_t)SHMT_VERSION << 48 | (uint64_t)(pages))
+#define SHMT_FORMATTING(pages)	     (0xf0ULL << 56 | (uint64_t)SHMT_VERSION << 48 | (uint64_t)(pages))
 #define SHMT_FORMATTING_PAGES(magic) ((uint64_t)(magic) & ((1ULL << 48) - 1))
 
 /* Features a user of the region must know; an unknown bit is declined. None so far. */
@@ -63,9 +62,9 @@ struct shmt_super_shared {
 /* ---- guests ---------------------------------------------------------------------------------- */
 
 enum shmt_guest_state {
-	SHMT_GUEST_FREE = 0,     /* nobody; claimed by CAS of the word */
-	SHMT_GUEST_CLAIMED = 1,  /* its agent is filling in the entry */
-	SHMT_GUEST_LIVE = 2,     /* heartbeat runs, rings may be made */
+	SHMT_GUEST_FREE = 0,	 /* nobody; claimed by CAS of the word */
+	SHMT_GUEST_CLAIMED = 1,	 /* its agent is filling in the entry */
+	SHMT_GUEST_LIVE = 2,	 /* heartbeat runs, rings may be made */
 	SHMT_GUEST_DRAINING = 3, /* wants no rings; existing ones are being left */
 };
 
@@ -76,18 +75,19 @@ enum shmt_guest_state {
  * 2^40, so that they fit into every word that holds one.
  */
 struct shmt_guest_shared {
-	uint64_t word;      /* atomic; its agent, see above */
-	uint64_t heartbeat; /* atomic; its agent, several times a second */
-	uint64_t kernel_id; /* its agent; hash of the boot id: equal means one kernel */
-	uint8_t identity[16]; /* atomic by halves; its agent; what makes a rebooted guest the same guest */
-	char name[24];        /* its agent; NUL-terminated, for people */
-	uint64_t doorbell;    /* atomic; the others' agents add 1 after they wrote an offer for it */
+	uint64_t word;	      /* atomic; its agent, see above */
+	uint64_t heartbeat;   /* atomic; its agent, several times a second */
+	uint64_t kernel_id;   /* its agent; hash of the boot id: equal means one kernel */
+	uint8_t identity[16]; /* atomic by halves; its agent; what makes a rebooted guest the same
+				 guest */
+	char name[24];	      /* its agent; NUL-terminated, for people */
+	uint64_t doorbell; /* atomic; the others' agents add 1 after they wrote an offer for it */
 	uint8_t pad[SHMT_LINE - 8];
 };
 
 #define SHMT_GUEST_WORD(epoch, state) ((uint64_t)(epoch) << 16 | (uint64_t)(state))
-#define SHMT_GUEST_EPOCH(word) ((uint64_t)(word) >> 16)
-#define SHMT_GUEST_STATE(word) ((unsigned int)((word) & 0xffff))
+#define SHMT_GUEST_EPOCH(word)	      ((uint64_t)(word) >> 16)
+#define SHMT_GUEST_STATE(word)	      ((unsigned int)((word)&0xffff))
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 
@@ -100,23 +100,23 @@ enum shmt_addr_state {
 
 /*
  * Open hash by address (shmt_hash() over its 16 bytes), linear probing over SHMT_ADDR_WINDOW
- * entries. The word {epoch:48, guest:8, state:8} is claimed by CAS by the owner's agent, which alone
- * turns it LIVE and DEAD; for an epoch that is over, anybody may claim it. A reader loads word and
- * claims, compares addr, loads both again: unchanged means addr was right.
+ * entries. The word {epoch:48, guest:8, state:8} is claimed by CAS by the owner's agent, which
+ * alone turns it LIVE and DEAD; for an epoch that is over, anybody may claim it. A reader loads
+ * word and claims, compares addr, loads both again: unchanged means addr was right.
  */
 #define SHMT_ADDR_WINDOW 64u
 
 struct shmt_addr_shared {
-	uint64_t word; /* atomic */
+	uint64_t word;	  /* atomic */
 	uint8_t addr[16]; /* atomic by halves; IPv6, or IPv4 as ::ffff:a.b.c.d; network order */
 	uint64_t claims;  /* atomic; the owner, before it writes addr: grows with each claim */
 };
 
-#define SHMT_ADDR_WORD(epoch, guest, state)                                                        \
+#define SHMT_ADDR_WORD(epoch, guest, state) \
 	((uint64_t)(epoch) << 16 | (uint64_t)(guest) << 8 | (uint64_t)(state))
 #define SHMT_ADDR_EPOCH(word) ((uint64_t)(word) >> 16)
 #define SHMT_ADDR_GUEST(word) ((unsigned int)((word) >> 8 & 0xff))
-#define SHMT_ADDR_STATE(word) ((unsigned int)((word) & 0xff))
+#define SHMT_ADDR_STATE(word) ((unsigned int)((word)&0xff))
 
 /* ---- connections, offers --------------------------------------------------------------------- */
 
@@ -142,8 +142,8 @@ struct shmt_conn_key {
  */
 struct shmt_evidence {
 	uint64_t bytes_received; /* tcpi_bytes_received */
-	uint64_t bytes_acked;    /* tcpi_bytes_acked, may count the SYN */
-	uint8_t snd_wscale;      /* equals the other's rcv_wscale */
+	uint64_t bytes_acked;	 /* tcpi_bytes_acked, may count the SYN */
+	uint8_t snd_wscale;	 /* equals the other's rcv_wscale */
 	uint8_t rcv_wscale;
 	uint8_t valid; /* 0: not given, compare nothing */
 	uint8_t zero[5];
@@ -152,20 +152,20 @@ struct shmt_evidence {
 enum shmt_offer_state {
 	SHMT_OFFER_FREE = 0,
 	SHMT_OFFER_CLAIMED = 1, /* the author is writing */
-	SHMT_OFFER_WISH = 2,    /* end 1's agent asks end 0's agent for a ring */
-	SHMT_OFFER_MADE = 3,    /* end 0's agent has a segment for both */
-	SHMT_OFFER_TAKEN = 4,   /* end 1's agent has granted its half; the author frees the entry */
+	SHMT_OFFER_WISH = 2,	/* end 1's agent asks end 0's agent for a ring */
+	SHMT_OFFER_MADE = 3,	/* end 0's agent has a segment for both */
+	SHMT_OFFER_TAKEN = 4,	/* end 1's agent has granted its half; the author frees the entry */
 	SHMT_OFFER_DECLINED = 5, /* the addressee says no, reason set; the author frees the entry */
 };
 
 /*
- * Open hash by key (shmt_hash() over the key), probed over SHMT_OFFER_WINDOW entries. Only the agent
- * of end 0 makes offers with a segment, so that two agents cannot make two rings for one connection.
- * The word {low bits of the author's epoch:24, version:16, author slot:8, addressee slot:8, state:8}
- * goes FREE -> CLAIMED -> WISH or MADE by its author; WISH or MADE -> TAKEN or DECLINED by its
- * addressee (CAS); -> FREE by its author, or by anybody when the author's epoch is over. The version
- * grows with each claim and outlives the FREE state: who was paused between reading an offer and
- * answering it cannot answer another one that took its place.
+ * Open hash by key (shmt_hash() over the key), probed over SHMT_OFFER_WINDOW entries. Only the
+ * agent of end 0 makes offers with a segment, so that two agents cannot make two rings for one
+ * connection. The word {low bits of the author's epoch:24, version:16, author slot:8, addressee
+ * slot:8, state:8} goes FREE -> CLAIMED -> WISH or MADE by its author; WISH or MADE -> TAKEN or
+ * DECLINED by its addressee (CAS); -> FREE by its author, or by anybody when the author's epoch is
+ * over. The version grows with each claim and outlives the FREE state: who was paused between
+ * reading an offer and answering it cannot answer another one that took its place.
  */
 #define SHMT_OFFER_WINDOW 64u
 
@@ -173,25 +173,25 @@ struct shmt_offer_shared {
 	uint64_t word; /* atomic */
 	struct shmt_conn_key key;
 	struct shmt_evidence evidence; /* the author's end */
-	uint32_t seg;                  /* MADE: index into the segment table */
+	uint32_t seg;		       /* MADE: index into the segment table */
 	uint32_t seg_generation;
 	uint32_t reason; /* atomic; DECLINED: enum coloc_reason, written before the word */
 	uint32_t reserved;
-	uint64_t author_epoch;    /* in full */
+	uint64_t author_epoch;	  /* in full */
 	uint64_t addressee_epoch; /* the life of the addressee that is meant */
 	uint8_t pad[8];
 };
 
-#define SHMT_OFFER_WORD(epoch, version, author, addressee, state)                                  \
-	(((uint64_t)(epoch) & 0xffffff) << 40 | (uint64_t)((version) & 0xffff) << 24 |                          \
+#define SHMT_OFFER_WORD(epoch, version, author, addressee, state)                  \
+	(((uint64_t)(epoch)&0xffffff) << 40 | (uint64_t)((version)&0xffff) << 24 | \
 	 (uint64_t)(author) << 16 | (uint64_t)(addressee) << 8 | (uint64_t)(state))
 /* What a word becomes when its entry is freed: the version stays. */
-#define SHMT_OFFER_FREED(word) ((uint64_t)(word) & 0xffff000000ULL)
-#define SHMT_OFFER_EPOCH24(word) ((uint64_t)(word) >> 40)
-#define SHMT_OFFER_VERSION(word) ((unsigned int)((word) >> 24 & 0xffff))
-#define SHMT_OFFER_AUTHOR(word) ((unsigned int)((word) >> 16 & 0xff))
+#define SHMT_OFFER_FREED(word)	   ((uint64_t)(word)&0xffff000000ULL)
+#define SHMT_OFFER_EPOCH24(word)   ((uint64_t)(word) >> 40)
+#define SHMT_OFFER_VERSION(word)   ((unsigned int)((word) >> 24 & 0xffff))
+#define SHMT_OFFER_AUTHOR(word)	   ((unsigned int)((word) >> 16 & 0xff))
 #define SHMT_OFFER_ADDRESSEE(word) ((unsigned int)((word) >> 8 & 0xff))
-#define SHMT_OFFER_STATE(word) ((unsigned int)((word) & 0xff))
+#define SHMT_OFFER_STATE(word)	   ((unsigned int)((word)&0xff))
 
 /* ---- arena ----------------------------------------------------------------------------------- */
 
@@ -205,10 +205,10 @@ struct shmt_chunk_shared {
 	uint64_t word; /* atomic */
 };
 
-#define SHMT_CHUNK_WORD(epoch, guest, log2_ring)                                                   \
+#define SHMT_CHUNK_WORD(epoch, guest, log2_ring) \
 	((uint64_t)(epoch) << 24 | (uint64_t)(guest) << 16 | (uint64_t)(log2_ring) << 8 | 1u)
-#define SHMT_CHUNK_EPOCH(word) ((uint64_t)(word) >> 24)
-#define SHMT_CHUNK_GUEST(word) ((unsigned int)((word) >> 16 & 0xff))
+#define SHMT_CHUNK_EPOCH(word)	   ((uint64_t)(word) >> 24)
+#define SHMT_CHUNK_GUEST(word)	   ((unsigned int)((word) >> 16 & 0xff))
 #define SHMT_CHUNK_LOG2_RING(word) ((unsigned int)((word) >> 8 & 0xff))
 
 #define SHMT_RING_MIN_BYTES (64u << 10)
@@ -217,16 +217,16 @@ struct shmt_chunk_shared {
 /* ---- the switch: one direction, sender S, receiver R (docs/protocol.md) ---------------------- */
 
 enum shmt_mode {
-	SHMT_TCP = 0,     /* S sends by TCP; R may sleep in the kernel and receive without a limit */
-	SHMT_WAKING = 1,  /* S has opened the ring behind payload on its way; R has not answered */
-	SHMT_RING = 2,    /* R knows, and promises to look at the ring before it sleeps */
+	SHMT_TCP = 0,	 /* S sends by TCP; R may sleep in the kernel and receive without a limit */
+	SHMT_WAKING = 1, /* S has opened the ring behind payload on its way; R has not answered */
+	SHMT_RING = 2,	 /* R knows, and promises to look at the ring before it sleeps */
 	SHMT_LEAVING = 3, /* the ring is closed at head; what S sends now goes by TCP */
 };
 
 /* ctl = {value:62, mode:2}; value is R's sequence number in mode TCP, else the head position. */
 #define SHMT_CTL(value, mode) ((uint64_t)(value) << 2 | (uint64_t)(mode))
-#define SHMT_CTL_VALUE(ctl) ((uint64_t)(ctl) >> 2)
-#define SHMT_CTL_MODE(ctl) ((enum shmt_mode)((ctl) & 3))
+#define SHMT_CTL_VALUE(ctl)   ((uint64_t)(ctl) >> 2)
+#define SHMT_CTL_MODE(ctl)    ((enum shmt_mode)((ctl)&3))
 
 /* Bits of dir.flags, read by S before each use of the ring. */
 enum shmt_dir_flag {
@@ -242,15 +242,16 @@ struct shmt_dir_shared {
 	uint8_t pad0[SHMT_LINE - 8];
 	/* line 1: S */
 	uint64_t open_at; /* atomic; S, before WAKING: all bytes ever sent by TCP */
-	uint32_t s_cpu;   /* atomic; S: 1 + processor it last ran on, 0 = not known */
+	uint32_t s_cpu;	  /* atomic; S: 1 + processor it last ran on, 0 = not known */
 	uint32_t pad1a;
 	uint8_t pad1[SHMT_LINE - 16];
 	/* line 2: R */
-	uint64_t tail;      /* atomic; R: bytes below are free for S */
-	uint64_t seq;       /* atomic; R: last sequence number handed out for mode TCP */
+	uint64_t tail;	    /* atomic; R: bytes below are free for S */
+	uint64_t tcp_read;  /* atomic; R: all bytes ever consumed from the kernel, once ATTACHED */
+	uint64_t seq;	    /* atomic; R: last sequence number handed out for mode TCP */
 	uint32_t in_kernel; /* atomic; R: receivers inside an unlimited kernel receive */
-	uint32_t r_cpu;     /* atomic; R: as s_cpu */
-	uint8_t pad2[SHMT_LINE - 24];
+	uint32_t r_cpu;	    /* atomic; R: as s_cpu */
+	uint8_t pad2[SHMT_LINE - 32];
 	/* line 3: seldom written, read by S each time */
 	uint32_t flags; /* atomic; enum shmt_dir_flag */
 	uint8_t pad3[SHMT_LINE - 4];
@@ -265,7 +266,7 @@ enum shmt_seg_state {
 struct shmt_seg_end_shared {
 	uint64_t epoch; /* owner's agent at allocation: the life of the guest of this end */
 	uint32_t guest; /* same */
-	uint32_t gone;  /* atomic; equal to generation = this end's agent says: no process here
+	uint32_t gone;	/* atomic; equal to generation = this end's agent says: no process here
 			 * holds the socket. Only grows, so that a late word on the stream before
 			 * is none on this one. */
 	struct shmt_evidence evidence; /* atomic by bytes not needed: written before ATTACHED */
@@ -278,7 +279,7 @@ struct shmt_seg_end_shared {
  * before the grant. The generation grows with each allocation of this entry and is never 0.
  */
 struct shmt_seg_shared {
-	uint32_t state;      /* atomic; the chunk's owner */
+	uint32_t state;	     /* atomic; the chunk's owner */
 	uint32_t generation; /* atomic; the chunk's owner */
 	uint64_t data_off;
 	uint64_t ring_bytes; /* a power of two */

@@ -527,11 +527,15 @@ bool pl_epset_settle(uint32_t number)
 	for (n = set->head; n; n = items[n - 1].queue_next) {
 		struct item *item = &items[n - 1];
 
-		if (item->removed || !(item->events & IN_EVENTS) || pl_ready_settle(item->s))
+		if (item->removed || !(item->events & IN_EVENTS))
 			continue;
-		/* Unread bytes: edge-triggered ones that were reported may lie there. */
+		/* Edge-triggered: bytes may lie unread, the kernel's too, and are not told again. */
+		if ((pl_ready_settle(item->s) && !(item->events & EPOLLET)) ||
+		    SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP)
+			continue;
 		if ((item->events & EPOLLET) &&
-		    item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1 &&
+		    (shmt_rx_missing(&item->s->rx) ||
+		     item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1) &&
 		    pl_ready_push_out(item->s))
 			continue;
 		item->reported = 0;

@@ -16,9 +16,7 @@ bool pl_ready_now(struct pl_stream *s)
 {
 	const uint64_t ctl = shmt_load(&s->rx.shared->ctl);
 
-	if (SHMT_CTL_MODE(ctl) == SHMT_TCP)
-		return false;
-	if (shmt_load(&s->rec->rx.tcp_read) < shmt_load(&s->rx.shared->open_at))
+	if (SHMT_CTL_MODE(ctl) == SHMT_TCP || shmt_rx_missing(&s->rx))
 		return false;
 	/* A broken index counts as ready: the receive that follows ends the stream. */
 	return shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0;
@@ -41,12 +39,11 @@ bool pl_ready_settle(struct pl_stream *s)
 			shmt_count(&rx->switches, 1);
 			continue;
 		}
-		/* Bytes that are still in the kernel wake us. */
-		if (shmt_load(&rx->tcp_read) < shmt_load(&s->rx.shared->open_at))
+		if (shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0) {
+			/* Bytes of the kernel that come first wake us (but see pl_epset_settle). */
+			may_sleep = shmt_rx_missing(&s->rx) != 0;
 			break;
-		may_sleep = false;
-		if (shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0)
-			break;
+		}
 		if (shmt_rx_settle(&s->rx, ctl)) {
 			shmt_add_relaxed(&pl.local->totals.switches_to_tcp, 1);
 			may_sleep = true;

@@ -8,8 +8,7 @@
  *   RING     the kernel up to open_at, then the ring; when it is empty: spin, then settle and sleep
  *   LEAVING  the same without waiting: empty means back to TCP
  *
- * Rules: bytes are added to tcp_read before in_kernel goes down; in_kernel is read before tcp_read
- * (none inside means that tcp_read is exact); a kernel receive beside a ring run is limited to the bytes
+ * Rules: in_kernel is read before tcp_read (none inside means that tcp_read is exact); a kernel receive beside a ring run is limited to the bytes
  * that are certain to come. A call that ends while others sleep in the stream leaves no bytes where
  * their sleep does not see them: it settles or kicks.
  */
@@ -41,13 +40,19 @@ struct call {
 struct inside {
 	const struct shmt_dir *dir; /* NULL = not inside */
 	uint32_t *unattached;
-	bool took;
+	const struct shmt_dir *outer; /* the bracket that a signal handler's one interrupted */
+	size_t took;
 };
+
+/* The direction this thread is inside the kernel of: in a handler, the one it interrupted. */
+static __thread const struct shmt_dir *inside_of __attribute__((tls_model("initial-exec")));
 
 static void close_inside(struct inside *in)
 {
-	if (in->dir)
+	if (in->dir) {
 		shmt_rx_exit(in->dir, in->took);
+		inside_of = in->outer;
+	}
 	if (in->unattached)
 		shmt_sub(in->unattached, 1);
 }
@@ -107,27 +112,11 @@ static ssize_t receive_tcp(struct call *c, int flags)
 	if (!shmt_rx_enter(&s->rx))
 		return -ESTALE;
 	in.dir = &s->rx;
-	/*
-	 * Two that sleep here at once could leave one asleep while the other answers an opening and
-	 * goes away; so the second one stops the ring from being opened at all.
-	 */
-	if (!c->nonblock && shmt_load(&s->rx.shared->in_kernel) > 1) {
-		n = kernel_receive(c, c->v->total - c->done, flags | MSG_DONTWAIT);
-		if (n != -EAGAIN)
-			goto out;
-		if (shmt_load(&s->rx.shared->in_kernel) > 1) {
-			shmt_rx_refuse(&s->rx);
-			pl_stream_reason(s, COLOC_REASON_MULTI_RECEIVER);
-			if (SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP)
-				return -ESTALE;
-		}
-	}
+	in.outer = inside_of;
+	inside_of = &s->rx;
 	n = kernel_receive(c, c->v->total - c->done, flags);
-out:
-	if (n > 0 && !(flags & MSG_PEEK)) {
-		shmt_add(&s->rec->rx.tcp_read, (uint64_t)n);
-		in.took = true;
-	}
+	if (n > 0 && !(flags & MSG_PEEK))
+		in.took = (size_t)n;
 	count_tcp(c, n);
 	/* End of stream, or nothing yet: only if no ring was opened meanwhile. */
 	if (n <= 0 && (n == 0 || n == -EAGAIN) && c->v->total > c->done &&
@@ -139,7 +128,7 @@ out:
 /* tcp_read < open_at, nobody else inside: those bytes first. Under the lock. */
 static ssize_t receive_limited(struct call *c, uint64_t missing)
 {
-	struct coloc_record_rx_shared *rx = &c->s->rec->rx;
+	const struct shmt_dir *dir = &c->s->rx;
 	const size_t room = c->v->total - c->done;
 	const size_t limit = missing < room ? missing : room;
 	const int flags = c->flags & ~MSG_WAITALL;
@@ -150,8 +139,8 @@ static ssize_t receive_limited(struct call *c, uint64_t missing)
 	if (n == -EAGAIN) {
 		/* Somebody may have read behind our back (stdio, a raw system call). */
 		if (pl_stream_bytes(c->fd, &consumed, NULL, NULL) == 0 &&
-		    consumed > shmt_load(&rx->tcp_read)) {
-			shmt_store(&rx->tcp_read, consumed);
+		    consumed > shmt_load(&dir->shared->tcp_read)) {
+			shmt_rx_took(dir, consumed - shmt_load(&dir->shared->tcp_read));
 			shmt_add_relaxed(&pl.local->totals.bypasses, 1);
 			return -ESTALE;
 		}
@@ -160,7 +149,7 @@ static ssize_t receive_limited(struct call *c, uint64_t missing)
 		n = kernel_receive(c, limit, flags);
 	}
 	if (n > 0 && !(c->flags & MSG_PEEK))
-		shmt_add(&rx->tcp_read, (uint64_t)n);
+		shmt_rx_took(dir, (size_t)n);
 	count_tcp(c, n);
 	return n;
 }
@@ -196,7 +185,7 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 	struct coloc_record_rx_shared *rx = &s->rec->rx;
 	const enum pl_lock_result lock = pl_lock(&rx->lock);
 	enum step step = STEP_AGAIN;
-	uint64_t tail, tcp_read, open_at;
+	uint64_t tail, missing;
 	int64_t avail;
 	uint32_t inside;
 	size_t n;
@@ -206,15 +195,20 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		goto out;
 	/* This order: none inside, then tcp_read, means that tcp_read is exact. */
 	inside = shmt_load(&s->rx.shared->in_kernel);
-	tcp_read = shmt_load(&rx->tcp_read);
-	open_at = shmt_load(&s->rx.shared->open_at);
-	if (tcp_read < open_at) {
-		if (inside) { /* they are another thread's bytes: it is on its way out */
+	missing = shmt_rx_missing(&s->rx);
+	if (missing) {
+		/*
+		 * Another thread's bytes: it is on its way out. In a signal handler that interrupted
+		 * this thread's own receive nobody knows how far that one came: nothing, for now.
+		 */
+		const bool own = lock == PL_LOCK_NESTED || inside_of == &s->rx;
+
+		if (own || inside) {
 			*ret = -EAGAIN;
-			step = c->nonblock ? STEP_GOT : STEP_OTHERS;
+			step = own || c->nonblock ? STEP_GOT : STEP_OTHERS;
 			goto out;
 		}
-		*ret = receive_limited(c, open_at - tcp_read);
+		*ret = receive_limited(c, missing);
 		step = *ret == -ESTALE ? STEP_AGAIN : STEP_GOT;
 		goto out;
 	}
@@ -365,8 +359,7 @@ uint64_t pl_rx_queued(struct pl_stream *s)
 	if (!shmt_load_acquire(&s->attached) || shmt_load_acquire(&s->rec->rx.attach) != 2)
 		return 0;
 	ctl = shmt_load(&s->rx.shared->ctl);
-	if (SHMT_CTL_MODE(ctl) == SHMT_TCP ||
-	    shmt_load(&s->rec->rx.tcp_read) < shmt_load(&s->rx.shared->open_at))
+	if (SHMT_CTL_MODE(ctl) == SHMT_TCP || shmt_rx_missing(&s->rx))
 		return 0;
 	avail = shmt_rx_avail(&s->rx, ctl, shmt_load(&s->rx.shared->tail));
 	return avail > 0 ? (uint64_t)avail : 0;

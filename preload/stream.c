@@ -546,7 +546,7 @@ void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason)
 	pl_stream_reason(s, reason);
 	if (shmt_load(&s->attached)) {
 		shmt_or(&s->tx.shared->flags, SHMT_DIR_STOPPED);
-		shmt_or(&s->rx.shared->flags, SHMT_DIR_REFUSED);
+		shmt_rx_refuse(&s->rx);
 	}
 }
 
@@ -623,11 +623,11 @@ static void attach_rx(struct pl_stream *s, int fd)
 		shmt_store(&rx->attach, 1);
 		if (shmt_load(&rx->unattached) == 0 &&
 		    pl_stream_bytes(fd, &consumed, NULL, NULL) == 0) {
-			shmt_store(&rx->tcp_read, consumed);
 			(void)pl_stream_evidence(fd, &s->seg->end[s->side].evidence);
+			shmt_rx_attach(&s->rx, consumed);
+			if (shmt_load(&s->rec->flags) & COLOC_RECORD_STAYS)
+				shmt_rx_refuse(&s->rx);
 			shmt_store(&rx->attach, 2);
-			if (!(shmt_load(&s->rec->flags) & COLOC_RECORD_STAYS))
-				shmt_or(&s->rx.shared->flags, SHMT_DIR_ATTACHED);
 			pl_stream_reason(s, COLOC_REASON_NONE);
 			pl_log(1, "stream of port %u to %u is attached to segment %u",
 			       s->rec->local.port, s->rec->remote.port, s->rec->seg);

@@ -5,10 +5,11 @@
  * Modes TCP and LEAVING send by the kernel; WAKING and RING copy into the ring and publish by CAS. A
  * failed publish means that the reader went to sleep: the same bytes then go by TCP and wake it.
  *
- * Opening: read the word, look at the flags, send a first piece by TCP, and if no other sender is
- * inside the kernel and everything has really left it (no Nagle, cork or window holds a byte back),
- * open the ring behind that piece. open_at comes from the kernel's own count, so bytes that were sent
- * out of our sight are in it.
+ * Opening: send a first piece by TCP, and open the ring behind it if no other sender is inside the
+ * kernel. A sender raises tx.in_kernel and looks at the word under the lock, and the opener holds it from
+ * its look at in_kernel to the end, so no byte is sent behind its back. open_at comes from the kernel's
+ * own count: bytes that were sent out of our sight are in it. The piece must really leave: what Nagle
+ * or a cork holds back is pushed. Signals are blocked meanwhile: no handler of this thread sends.
  *
  * Full ring: while the reader moves, wait for room or write short; when it does not move, leave for
  * TCP, whose back-pressure is the kernel's.
@@ -16,7 +17,10 @@
 #include "io.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
 #include <sched.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "clock.h"
@@ -122,26 +126,69 @@ static bool expects_more(struct call *c, uint64_t now)
 	return (++s->waits & ((1u << s->open_fails) - 1)) == 0;
 }
 
-static void open_behind(struct call *c, uint64_t ctl)
+/*
+ * Nagle or a cork may hold the last bytes back while their followers wait in the ring. Setting
+ * TCP_NODELAY pushes what is queued, through a cork too (tcp(7)), and for these bytes that lasts when it
+ * is unset again. Bytes that wait for the peer's window are in order: reading lets them through.
+ */
+static void push(int fd)
+{
+	const int on = 1, off = 0;
+	int nodelay = 1;
+	socklen_t len = sizeof(nodelay);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &len) < 0)
+		return;
+	(void)pl_real.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!nodelay)
+		(void)pl_real.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &off, sizeof(off));
+}
+
+static void open_behind(struct call *c)
 {
 	struct pl_stream *s = c->s;
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
-	const enum pl_lock_result lock = pl_lock_try(&tx->lock);
-	uint64_t sent;
+	enum pl_lock_result lock;
+	sigset_t all, before;
 	uint32_t unsent;
+	uint64_t sent;
 
-	if (lock != PL_LOCK_TAKEN)
+	sigfillset(&all);
+	if (pthread_sigmask(SIG_BLOCK, &all, &before) != 0)
 		return;
-	/* T1 pairs with T2: a sender that is inside now, or comes, looks at the word after this. */
+	lock = pl_lock_try(&tx->lock);
+	if (lock != PL_LOCK_TAKEN)
+		goto out;
+	/* T1 pairs with T2: nobody is inside, and nobody comes in while we hold the lock. */
 	if (shmt_load(&tx->in_kernel) == 0 &&
-	    pl_stream_bytes(c->fd, NULL, &sent, &unsent) == 0 && unsent == 0 &&
-	    shmt_tx_open(&s->tx, ctl, sent)) {
-		shmt_count(&tx->switches, 1);
-		shmt_add_relaxed(&pl.local->totals.switches_to_ring, 1);
-		s->opened = 1;
-		s->looked_ns = s->last_send_ns;
+	    pl_stream_bytes(c->fd, NULL, &sent, &unsent) == 0) {
+		if (unsent)
+			push(c->fd);
+		if (shmt_tx_open(&s->tx, sent)) {
+			shmt_count(&tx->switches, 1);
+			shmt_add_relaxed(&pl.local->totals.switches_to_ring, 1);
+			s->opened = 1;
+			s->looked_ns = s->last_send_ns;
+		}
 	}
 	pl_unlock(&tx->lock, lock);
+out:
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* T2: enter a kernel send under the lock; false: the ring is open, look again */
+static bool enter_kernel(struct pl_stream *s)
+{
+	struct coloc_record_tx_shared *tx = &s->rec->tx;
+	const enum pl_lock_result lock = pl_lock(&tx->lock);
+	enum shmt_mode mode = SHMT_TCP;
+
+	if (shmt_load_acquire(&s->attached))
+		mode = SHMT_CTL_MODE(shmt_load(&s->tx.shared->ctl));
+	if (mode == SHMT_TCP || mode == SHMT_LEAVING)
+		shmt_add(&tx->in_kernel, 1);
+	pl_unlock(&tx->lock, lock);
+	return mode == SHMT_TCP || mode == SHMT_LEAVING;
 }
 
 /* Modes TCP and LEAVING. -ESTALE: the word changed, look again. */
@@ -160,23 +207,18 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 	if (open && len > (size_t)pl_setting(switch_first_piece_bytes))
 		len = (size_t)pl_setting(switch_first_piece_bytes);
 	{
-		uint32_t *inside __attribute__((cleanup(lower))) = &tx->in_kernel;
+		uint32_t *inside __attribute__((cleanup(lower))) =
+			enter_kernel(s) ? &tx->in_kernel : NULL;
 
-		/* T2 pairs with T1 */
-		shmt_add(inside, 1);
-		if (attached) {
-			const enum shmt_mode mode = SHMT_CTL_MODE(shmt_load(&s->tx.shared->ctl));
-
-			if (mode != SHMT_TCP && mode != SHMT_LEAVING)
-				return -ESTALE;
-		}
+		if (!inside)
+			return -ESTALE;
 		n = kernel_send(c, len);
 	}
 	if (n > 0) {
 		shmt_count(&tx->tcp_bytes, (uint64_t)n);
 		s->last_send_ns = now;
 		if (open)
-			open_behind(c, ctl);
+			open_behind(c);
 	}
 	return n;
 }
@@ -292,7 +334,8 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 	const int64_t want = (int64_t)(s->tx.ring.size / 4);
 	const uint64_t budget_ns = 2000 * (uint64_t)pl_setting(wait_spin_us);
 	uint64_t moved_ns = pl_now_ns();
-	uint64_t tail = shmt_load(&dir->tail);
+	/* A reader that still takes the kernel's bytes, which come first, moves too. */
+	uint64_t progress = shmt_load(&dir->tail) + shmt_load(&dir->tcp_read);
 	uint32_t turns = 0;
 
 	while (shmt_load_relaxed(&dir->ctl) == ctl || SHMT_CTL_MODE(shmt_load(&dir->ctl)) == SHMT_RING) {
@@ -306,9 +349,11 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 			shmt_pause();
 		if ((++turns & 31) == 0) {
 			const uint64_t now = pl_now_ns();
+			const uint64_t at = shmt_load_relaxed(&dir->tail) +
+					    shmt_load_relaxed(&dir->tcp_read);
 
-			if (shmt_load_relaxed(&dir->tail) != tail) {
-				tail = shmt_load_relaxed(&dir->tail);
+			if (at != progress) {
+				progress = at;
 				moved_ns = now;
 			} else if (now - moved_ns > budget_ns) {
 				return false;

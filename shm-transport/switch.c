@@ -4,26 +4,43 @@
  *
  * Invariants (checked by tests/model/, told in docs/protocol.md):
  *   I1 In mode TCP the ring is empty: tail is where the next ring run begins.
- *   I2 S opens only if R has consumed nothing since S looked: the payload behind which the ring
- *      opens is still to be read, so R looks at the word before it sleeps again.
+ *   I2 S opens only while R has not consumed all of the payload behind which it opens: so R looks at
+ *      the word before it sleeps again. R adds to tcp_read, then changes the word; S looks at the
+ *      word, then at tcp_read, then changes the word by CAS: one of them notices the other.
  *   I3 At most one ring run lies between bytes sent by TCP, so open_at says it all: R reads the
  *      kernel's bytes up to open_at, then the ring up to head, then the kernel's again.
  *   I4 Nobody closes the ring at its head while a receiver is in the kernel without a limit, or it
  *      could take what follows the ring run.
+ *   I5 S opens only while at most one receiver is in the kernel, for it is sure to be woken. A second
+ *      one changes the word after it has raised in_kernel, S looks at in_kernel after the word.
  * Every change of the word is a sequentially consistent CAS; the labels at the atomics name pairs.
  */
 #include "switch.h"
 
 #include <errno.h>
 
-bool shmt_tx_open(const struct shmt_dir *dir, uint64_t ctl, uint64_t open_at)
+bool shmt_tx_open(const struct shmt_dir *dir, uint64_t open_at)
 {
-	/* X1 acquire, pairs with X2: what R read before it went back to TCP is free. */
-	const uint64_t head = shmt_load_acquire(&dir->shared->tail) & (UINT64_MAX >> 2);
+	struct shmt_dir_shared *d = dir->shared;
+	const uint32_t no = SHMT_DIR_REFUSED | SHMT_DIR_STOPPED | SHMT_DIR_CLOSED;
+	uint64_t ctl, head;
 
-	/* X3 ordered before the CAS: whoever sees WAKING sees open_at. */
-	shmt_store(&dir->shared->open_at, open_at);
-	return shmt_cas(&dir->shared->ctl, ctl, SHMT_CTL(head, SHMT_WAKING));
+	do {
+		/* X3: the word first; whatever R changes after this makes the CAS fail. */
+		ctl = shmt_load(&d->ctl);
+		if (SHMT_CTL_MODE(ctl) != SHMT_TCP)
+			return false;
+		/* X8 */
+		if ((shmt_load(&d->flags) & (no | SHMT_DIR_ATTACHED)) != SHMT_DIR_ATTACHED)
+			return false;
+		if (shmt_load(&d->in_kernel) > 1 || shmt_load(&d->tcp_read) >= open_at)
+			return false;
+		/* X1 acquire, pairs with X2: what R read before it went back to TCP is free. */
+		head = shmt_load_acquire(&d->tail) & (UINT64_MAX >> 2);
+		/* In mode TCP R does not look at it; before the CAS: who sees WAKING sees it. */
+		shmt_store(&d->open_at, open_at);
+	} while (!shmt_cas(&d->ctl, ctl, SHMT_CTL(head, SHMT_WAKING)));
+	return true;
 }
 
 int64_t shmt_tx_space(const struct shmt_dir *dir, uint64_t ctl)
@@ -66,23 +83,14 @@ int shmt_rx_push_out(const struct shmt_dir *dir, uint64_t ctl)
 	return leave(dir, ctl);
 }
 
-/* Each sequence number is handed out once, so that a licence of S never fits again (no ABA). */
+/* Each sequence number is handed out once: a word that S looked at does not come back (no ABA). */
 static uint64_t next_tcp(const struct shmt_dir *dir)
 {
 	return SHMT_CTL((shmt_add(&dir->shared->seq, 1) + 1) & (UINT64_MAX >> 2), SHMT_TCP);
 }
 
-bool shmt_rx_enter(const struct shmt_dir *dir)
-{
-	/* X7 before the look at the word, pairs with X6. */
-	shmt_add(&dir->shared->in_kernel, 1);
-	if (SHMT_CTL_MODE(shmt_load(&dir->shared->ctl)) == SHMT_TCP)
-		return true;
-	shmt_sub(&dir->shared->in_kernel, 1);
-	return false;
-}
-
-static void withdraw_licence(const struct shmt_dir *dir)
+/* Whatever S has looked at is no longer so: an opening that it is at starts over. */
+static void change_word(const struct shmt_dir *dir)
 {
 	uint64_t ctl;
 
@@ -92,18 +100,52 @@ static void withdraw_licence(const struct shmt_dir *dir)
 		 !shmt_cas(&dir->shared->ctl, ctl, next_tcp(dir)));
 }
 
-void shmt_rx_exit(const struct shmt_dir *dir, bool took)
+bool shmt_rx_enter(const struct shmt_dir *dir)
 {
-	if (took)
-		withdraw_licence(dir);
+	/* X7 before the look at the word, pairs with X6; and before the change, pairs with X3 (I5). */
+	if (shmt_add(&dir->shared->in_kernel, 1) > 0)
+		change_word(dir);
+	if (SHMT_CTL_MODE(shmt_load(&dir->shared->ctl)) == SHMT_TCP)
+		return true;
 	shmt_sub(&dir->shared->in_kernel, 1);
+	return false;
+}
+
+void shmt_rx_exit(const struct shmt_dir *dir, size_t took)
+{
+	if (took) {
+		/* X9 before the change, pairs with X3 (I2); before in_kernel goes down. */
+		shmt_add(&dir->shared->tcp_read, took);
+		change_word(dir);
+	}
+	shmt_sub(&dir->shared->in_kernel, 1);
+}
+
+void shmt_rx_took(const struct shmt_dir *dir, size_t took)
+{
+	shmt_add(&dir->shared->tcp_read, took);
+}
+
+uint64_t shmt_rx_missing(const struct shmt_dir *dir)
+{
+	const uint64_t tcp_read = shmt_load(&dir->shared->tcp_read);
+	const uint64_t open_at = shmt_load(&dir->shared->open_at);
+
+	return tcp_read < open_at ? open_at - tcp_read : 0;
+}
+
+void shmt_rx_attach(const struct shmt_dir *dir, uint64_t tcp_read)
+{
+	shmt_store(&dir->shared->tcp_read, tcp_read);
+	change_word(dir);
+	shmt_or(&dir->shared->flags, SHMT_DIR_ATTACHED);
 }
 
 void shmt_rx_refuse(const struct shmt_dir *dir)
 {
-	/* X8 pairs with S's look at the flags: S either sees them or finds its licence gone. */
+	/* The flag before the change, pairs with X8 after X3. */
 	shmt_or(&dir->shared->flags, SHMT_DIR_REFUSED);
-	withdraw_licence(dir);
+	change_word(dir);
 }
 
 void shmt_rx_answer(const struct shmt_dir *dir, uint64_t ctl)

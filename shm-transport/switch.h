@@ -5,8 +5,8 @@
  * docs/protocol.md tells why this is right; tests/model/ checks it. Sender S and receiver R share
  * one word, ctl = {value, mode}, changed by compare-and-swap only. S's calls are serialised by the
  * caller (a lock per direction), and so are R's, but for the in-kernel brackets. A signal handler may
- * interrupt a call and make one of its own on the same thread: every step that commits anything is a
- * CAS on what the call began with, so the interrupted one notices and its caller starts over.
+ * interrupt a call and make one of its own on the same thread, but for shmt_tx_open(): every step that
+ * commits anything is a CAS on what the call began with, so the interrupted one starts over.
  *
  * All functions: no lock, no system call, no allocation; any process that maps the region.
  * -EPROTO: the other side broke a rule; the caller ends the stream as a reset.
@@ -27,11 +27,13 @@ struct shmt_dir {
 
 /* ---- sender ---------------------------------------------------------------------------------- */
 
-/** shmt_tx_open() - behind payload already sent: all bytes ever sent by TCP are @open_at
- * @ctl: the word as read before that payload was sent; mode TCP. The ring begins at R's tail.
- * Return: true: mode is WAKING, false: R has consumed since, stay on TCP
+/** shmt_tx_open() - open the ring behind payload that is on its way by TCP
+ * @open_at: all bytes ever sent by TCP. The caller serialises openings, no other sender is inside a
+ * kernel send, and no signal handler can send meanwhile. The ring begins at R's tail.
+ * Return: true: mode is WAKING. false, stay on TCP: R has consumed that payload too, refuses, is not
+ * attached, or two receivers are in the kernel of which one might not be woken
  */
-bool shmt_tx_open(const struct shmt_dir *dir, uint64_t ctl, uint64_t open_at);
+bool shmt_tx_open(const struct shmt_dir *dir, uint64_t open_at);
 
 /** shmt_tx_space() - free bytes of the ring when its head is that of @ctl; -EPROTO */
 int64_t shmt_tx_space(const struct shmt_dir *dir, uint64_t ctl);
@@ -54,14 +56,19 @@ int shmt_tx_leave(const struct shmt_dir *dir, uint64_t ctl);
  */
 bool shmt_rx_enter(const struct shmt_dir *dir);
 
-/** shmt_rx_exit() - back from the kernel. @took: bytes were consumed and have been added to tcp_read:
- * withdraws S's licence to open behind them
- */
-void shmt_rx_exit(const struct shmt_dir *dir, bool took);
+/** shmt_rx_exit() - back from the kernel, having consumed @took bytes: S cannot open behind them */
+void shmt_rx_exit(const struct shmt_dir *dir, size_t took);
 
-/** shmt_rx_refuse() - S is not to open from now on: sets REFUSED and takes back its licence
- * S looks at the flags between its look at the word and its send, so none of its licences survives.
- */
+/** shmt_rx_took() - @took bytes were consumed by a limited receive (RING, LEAVING) */
+void shmt_rx_took(const struct shmt_dir *dir, size_t took);
+
+/** shmt_rx_missing() - bytes that are still to come from the kernel before the ring's */
+uint64_t shmt_rx_missing(const struct shmt_dir *dir);
+
+/** shmt_rx_attach() - R follows the word from now on, having consumed @tcp_read bytes */
+void shmt_rx_attach(const struct shmt_dir *dir, uint64_t tcp_read);
+
+/** shmt_rx_refuse() - S is not to open from now on: sets REFUSED; an opening that S is at fails */
 void shmt_rx_refuse(const struct shmt_dir *dir);
 
 /** shmt_rx_answer() - WAKING to RING; S may meanwhile have gone on to LEAVING. */
