@@ -30,14 +30,15 @@
 #include "segment.h"
 
 #define EPOCH_BITS 40
-#define EPOCH_END (1ULL << EPOCH_BITS)
+#define EPOCH_END  (1ULL << EPOCH_BITS)
 /* Larger ones in the table are no epochs of ours; they must not push new ones over the end. */
 #define EPOCH_PLAUSIBLE (EPOCH_END - (1ULL << 32))
 
 static_assert(sizeof(((struct shmt_addr_shared *)0)->addr) == 16, "two words");
 static_assert(SHMT_GUESTS_MAX <= 0xff, "a slot fits into the words");
 
-/* 16 bytes in shared memory as two words: no torn halves, no data race. D2 release, pairs with D1. */
+/* 16 bytes in shared memory as two words: no torn halves, no data race. D2 release, pairs with D1.
+ */
 static void store16(uint8_t *to, const uint8_t from[16])
 {
 	uint64_t words[2];

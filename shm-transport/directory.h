@@ -28,9 +28,8 @@ struct shmt_guest {
  *	   that life is over.
  * Return: 0, -ENOSPC (table full), -ESTALE
  */
-int shmt_guest_register(struct shmt_region *region, const uint8_t identity[16],
-			uint64_t kernel_id, const char *name, uint64_t epoch,
-			struct shmt_guest *ret_guest);
+int shmt_guest_register(struct shmt_region *region, const uint8_t identity[16], uint64_t kernel_id,
+			const char *name, uint64_t epoch, struct shmt_guest *ret_guest);
 
 /** shmt_guest_set_state() - LIVE or DRAINING, by its agent */
 void shmt_guest_set_state(struct shmt_region *region, const struct shmt_guest *guest,
@@ -42,7 +41,8 @@ void shmt_guest_beat(struct shmt_region *region, const struct shmt_guest *guest)
 /** shmt_guest_alive() - true while (slot, epoch) is this life: LIVE or DRAINING. Any process. */
 bool shmt_guest_alive(const struct shmt_region *region, uint32_t slot, uint64_t epoch);
 
-/** shmt_guest_over() - that life has ended: unlike !alive, a guest still being CLAIMED is not over */
+/** shmt_guest_over() - that life has ended: unlike !alive, a guest still being CLAIMED is not over
+ */
 bool shmt_guest_over(const struct shmt_region *region, uint32_t slot, uint64_t epoch);
 
 /**
@@ -61,8 +61,8 @@ void shmt_guest_bury(struct shmt_region *region, uint32_t slot, uint64_t epoch);
  * the region file. Passed on with the descriptor and kept by each mapping made from it, it lasts
  * until the last process of the guest is gone, on one kernel.
  * (directory.h declares them, open.c holds them: not part of libcoloc.so.)
- * shmt_guest_lock_test() - 1: nobody holds it (with the same kernel id: the guest is dead), 0: held,
- * -errno. Needs a descriptor of its own open of the file.
+ * shmt_guest_lock_test() - 1: nobody holds it (with the same kernel id: the guest is dead), 0:
+ * held, -errno. Needs a descriptor of its own open of the file.
  */
 int shmt_guest_lock(int fd, uint32_t slot);
 int shmt_guest_lock_test(int own_fd, uint32_t slot);

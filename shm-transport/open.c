@@ -2,11 +2,12 @@
 /*
  * open.c - find and open the memory of a region, and hold a guest's lock on it: agents only
  *
- * Apart from region.c because it calls open, read, fcntl and close by their names, which libcoloc.so
- * interposes: no part of the preload may pull this file in.
+ * Apart from region.c because it calls open, read, fcntl and close by their names, which
+ * libcoloc.so interposes: no part of the preload may pull this file in.
  *
  * A region file is made with its full size before anybody can map it: creation goes on under flock,
- * and whoever opens the file passes that lock once. On ivshmem the memory has its size from the host.
+ * and whoever opens the file passes that lock once. On ivshmem the memory has its size from the
+ * host.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -174,8 +175,7 @@ int shmt_region_open(const char *path, uint64_t create_bytes, const char *pci_ro
 	} else if (snprintf(found, sizeof(found), "%s", path) >= (int)sizeof(found)) {
 		return -ENAMETOOLONG;
 	}
-	if (create_bytes != 0 &&
-	    (create_bytes < SHMT_REGION_MIN_BYTES || create_bytes > INT64_MAX))
+	if (create_bytes != 0 && (create_bytes < SHMT_REGION_MIN_BYTES || create_bytes > INT64_MAX))
 		return -EINVAL;
 
 	switch_on_pci(found);

@@ -18,7 +18,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define KEY_WORDS (sizeof(struct shmt_conn_key) / 8)
+#define KEY_WORDS      (sizeof(struct shmt_conn_key) / 8)
 #define EVIDENCE_WORDS (sizeof(struct shmt_evidence) / 8)
 
 static int compare_endpoints(const struct shmt_endpoint *a, const struct shmt_endpoint *b)
@@ -107,8 +107,8 @@ int shmt_offer_post(struct shmt_region *region, const struct shmt_guest *author,
 		/* A lost CAS means that another author has it now: on to the next. */
 		if ((SHMT_OFFER_STATE(was) != SHMT_OFFER_FREE && !is_left_behind(region, was)) ||
 		    !shmt_cas(&entry->word, was,
-			      SHMT_OFFER_WORD(author->epoch, version, author->slot,
-					      addressee->slot, SHMT_OFFER_CLAIMED)))
+			      SHMT_OFFER_WORD(author->epoch, version, author->slot, addressee->slot,
+					      SHMT_OFFER_CLAIMED)))
 			continue;
 		store_words(&entry->key, key, KEY_WORDS);
 		store_words(&entry->evidence, evidence, EVIDENCE_WORDS);
@@ -147,8 +147,7 @@ static bool copy_out(const struct shmt_offer_shared *entry, struct shmt_offer *r
 static bool is_sane(const struct shmt_region *region, const struct shmt_offer *offer)
 {
 	return offer->state >= SHMT_OFFER_WISH && offer->state <= SHMT_OFFER_DECLINED &&
-	       offer->addressee.slot < region->guest_count &&
-	       offer->reason < COLOC_REASON_COUNT &&
+	       offer->addressee.slot < region->guest_count && offer->reason < COLOC_REASON_COUNT &&
 	       (offer->state != SHMT_OFFER_MADE || offer->seg < region->seg_count) &&
 	       !shmt_guest_over(region, offer->author.slot, offer->author.epoch);
 }
@@ -161,8 +160,8 @@ int shmt_offer_read(const struct shmt_region *region, uint32_t index, struct shm
 	if (index >= region->offer_count)
 		return -ENOENT;
 	/*
-	 * The author sees its entry change once, by the answer, and so the second look is whole. What
-	 * changes more often under another's eyes is news, for which the doorbell rings again.
+	 * The author sees its entry change once, by the answer, and so the second look is whole.
+	 * What changes more often under another's eyes is news, for which the doorbell rings again.
 	 */
 	for (int look = 0; look < 2 && !whole; look++)
 		whole = copy_out(&region->offers[index], &offer);
@@ -186,8 +185,8 @@ int shmt_offer_find(const struct shmt_region *region, const struct shmt_conn_key
 		    shmt_offer_read(region, (uint32_t)(entry - region->offers), &offer) < 0 ||
 		    offer.state != state || memcmp(&offer.key, key, sizeof(*key)) != 0)
 			continue;
-		if (author && (offer.author.slot != author->slot ||
-			       offer.author.epoch != author->epoch))
+		if (author &&
+		    (offer.author.slot != author->slot || offer.author.epoch != author->epoch))
 			continue;
 		*ret_offer = offer;
 		return 0;
@@ -199,9 +198,9 @@ int shmt_offer_answer(struct shmt_region *region, const struct shmt_offer *offer
 		      enum shmt_offer_state state, uint32_t reason)
 {
 	struct shmt_offer_shared *const entry = &region->offers[offer->index];
-	const uint64_t word = SHMT_OFFER_WORD(SHMT_OFFER_EPOCH24(offer->word),
-					      SHMT_OFFER_VERSION(offer->word), offer->author.slot,
-					      offer->addressee.slot, state);
+	const uint64_t word =
+		SHMT_OFFER_WORD(SHMT_OFFER_EPOCH24(offer->word), SHMT_OFFER_VERSION(offer->word),
+				offer->author.slot, offer->addressee.slot, state);
 
 	if (offer->state != SHMT_OFFER_WISH && offer->state != SHMT_OFFER_MADE)
 		return -ESTALE;
@@ -245,7 +244,8 @@ bool shmt_evidence_fits(const struct shmt_evidence *mine, const struct shmt_evid
 		return true;
 	if (mine->snd_wscale != theirs->rcv_wscale || mine->rcv_wscale != theirs->snd_wscale)
 		return false;
-	/* One more on the side that connected: its SYN was acknowledged, but is no byte received. */
+	/* One more on the side that connected: its SYN was acknowledged, but is no byte received.
+	 */
 	return theirs->bytes_acked <= mine->bytes_received ||
 	       theirs->bytes_acked - 1 <= mine->bytes_received;
 }

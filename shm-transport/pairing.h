@@ -42,8 +42,7 @@ int shmt_offer_post(struct shmt_region *region, const struct shmt_guest *author,
  * shmt_offer_read() - entry @index as it is now; -ENOENT free, being written, not sane, or of an
  * author whose life is over
  */
-int shmt_offer_read(const struct shmt_region *region, uint32_t index,
-		    struct shmt_offer *ret_offer);
+int shmt_offer_read(const struct shmt_region *region, uint32_t index, struct shmt_offer *ret_offer);
 
 /**
  * shmt_offer_find() - the MADE or WISH entry for @key by @author slot and life, or any author with
@@ -67,7 +66,8 @@ int shmt_offer_answer(struct shmt_region *region, const struct shmt_offer *offer
  */
 int shmt_offer_revoke(struct shmt_region *region, const struct shmt_offer *offer);
 
-/** shmt_offer_withdraw() - the author frees its entry, whatever became of it; -ESTALE not its own */
+/** shmt_offer_withdraw() - the author frees its entry, whatever became of it; -ESTALE not its own
+ */
 int shmt_offer_withdraw(struct shmt_region *region, const struct shmt_guest *author,
 			uint32_t index);
 

@@ -4,8 +4,8 @@
  *
  * Formatting. Zero is an empty table, so only the superblock is written. Its fields follow from the
  * region's size alone, and the size stands in the magic while it is being written: everybody who
- * finds it so writes the same values, and one of them turns the magic over. There is no formatter to
- * wait for, and none who comes back late can do harm: what it writes is there already. Only the
+ * finds it so writes the same values, and one of them turns the magic over. There is no formatter
+ * to wait for, and none who comes back late can do harm: what it writes is there already. Only the
  * identity is random; each half of it is set once, by CAS from 0.
  *
  * Attaching. The superblock is copied out once and nothing of it is read again. Each table must lie
@@ -14,8 +14,8 @@
  *
  * Memory. A file on tmpfs promises its size, not its pages: touching one that cannot be had is
  * SIGBUS. Agents therefore populate the tables here and the rings in segment.c with
- * MADV_POPULATE_WRITE, which fails by an error number. Where it is not supported (PCI memory, an old
- * kernel) it says EINVAL, and there is nothing to do: device memory is always there.
+ * MADV_POPULATE_WRITE, which fails by an error number. Where it is not supported (PCI memory, an
+ * old kernel) it says EINVAL, and there is nothing to do: device memory is always there.
  */
 #include "region.h"
 
@@ -29,15 +29,15 @@
 #include "atomic.h"
 #include "populate.h"
 
-#define ADDRS_MIN 1024u
-#define ADDRS_MAX 262144u
-#define OFFERS_MIN SHMT_OFFER_WINDOW
-#define OFFERS_MAX 4096u
-#define CHUNK_MIN (1u << 20)
-#define CHUNK_MAX (1u << 30) /* that a foreign superblock may say; ours end at CHUNK_DEFAULT */
-#define CHUNK_DEFAULT (4u << 20)
-#define CHUNKS_MAX (1u << 24)
-#define TABLE_MAX (1u << 24) /* entries that a foreign superblock may say */
+#define ADDRS_MIN	  1024u
+#define ADDRS_MAX	  262144u
+#define OFFERS_MIN	  SHMT_OFFER_WINDOW
+#define OFFERS_MAX	  4096u
+#define CHUNK_MIN	  (1u << 20)
+#define CHUNK_MAX	  (1u << 30) /* that a foreign superblock may say; ours end at CHUNK_DEFAULT */
+#define CHUNK_DEFAULT	  (4u << 20)
+#define CHUNKS_MAX	  (1u << 24)
+#define TABLE_MAX	  (1u << 24) /* entries that a foreign superblock may say */
 #define ARENA_PROBE_BYTES (1u << 20)
 
 static uint64_t align_up(uint64_t value, uint64_t to)
@@ -82,8 +82,9 @@ static void plan(uint64_t region_bytes, struct shmt_super_shared *ret_super)
 	super.addrs_off = super.guests_off +
 			  align_up(super.guest_count * sizeof(struct shmt_guest_shared), SHMT_PAGE);
 	super.offers_off = super.addrs_off + super.addr_count * sizeof(struct shmt_addr_shared);
-	super.chunks_off = super.offers_off +
-			   align_up(super.offer_count * sizeof(struct shmt_offer_shared), SHMT_PAGE);
+	super.chunks_off =
+		super.offers_off +
+		align_up(super.offer_count * sizeof(struct shmt_offer_shared), SHMT_PAGE);
 
 	chunks = region_bytes / super.chunk_bytes;
 	if (chunks > CHUNKS_MAX)
@@ -91,10 +92,9 @@ static void plan(uint64_t region_bytes, struct shmt_super_shared *ret_super)
 	for (;; chunks--) {
 		super.segs_off = super.chunks_off +
 				 align_up(chunks * sizeof(struct shmt_chunk_shared), SHMT_PAGE);
-		super.arena_off =
-			super.segs_off + align_up(chunks * super.segs_per_chunk *
-							  sizeof(struct shmt_seg_shared),
-						  SHMT_PAGE);
+		super.arena_off = super.segs_off + align_up(chunks * super.segs_per_chunk *
+								    sizeof(struct shmt_seg_shared),
+							    SHMT_PAGE);
 		/* The tables of 4 MiB, the smallest, leave room for chunks: this ends above 0. */
 		if (super.arena_off + chunks * super.chunk_bytes <= region_bytes)
 			break;
@@ -166,7 +166,8 @@ int shmt_region_format(void *base, uint64_t bytes)
 		const bool zero = tables_are_zero(base, &super);
 
 		if (zero)
-			(void)shmt_cas(&to->magic, 0, SHMT_FORMATTING(super.region_bytes / SHMT_PAGE));
+			(void)shmt_cas(&to->magic, 0,
+				       SHMT_FORMATTING(super.region_bytes / SHMT_PAGE));
 		magic = shmt_load_acquire(&to->magic);
 		if (magic == 0)
 			return -ENOTEMPTY;
@@ -184,7 +185,8 @@ int shmt_region_format(void *base, uint64_t bytes)
 	return shmt_cas(&to->magic, magic, SHMT_MAGIC) ? 0 : -EEXIST;
 }
 
-/* A table of @count entries at @off must lie on a line within [*from, end); moves *from behind it. */
+/* A table of @count entries at @off must lie on a line within [*from, end); moves *from behind it.
+ */
 static bool table_fits(uint64_t off, uint64_t count, uint64_t entry_bytes, uint64_t end,
 		       uint64_t *from)
 {

@@ -3,8 +3,8 @@
  * region.h - map, create and validate the memory that guests share
  *
  * Everything here is for programs (the agent) and for one-time set-up in a process; only
- * shmt_region_seg() and shmt_region_at() are for the data path. No function logs or sets errno; each
- * returns >= 0 or -Exxx.
+ * shmt_region_seg() and shmt_region_at() are for the data path. No function logs or sets errno;
+ * each returns >= 0 or -Exxx.
  */
 #ifndef SHMT_REGION_H
 #define SHMT_REGION_H
@@ -64,7 +64,8 @@ void shmt_region_unmap(struct shmt_region *region);
 
 /**
  * shmt_region_read_mbps() - MB/s of the second of two reads of 1 MiB of the arena; how the agent
- * tells an uncached mapping. Takes up to a second on a slow one. 0: the memory cannot be read at all.
+ * tells an uncached mapping. Takes up to a second on a slow one. 0: the memory cannot be read at
+ * all.
  */
 uint64_t shmt_region_read_mbps(const struct shmt_region *region);
 

@@ -173,8 +173,7 @@ static bool end_is_done(const struct shmt_region *region, const struct shmt_seg_
 }
 
 /* True when the chunk is this guest's, if need be from now on. */
-static bool own_or_adopt(struct shmt_region *region, const struct shmt_guest *guest,
-			 uint32_t chunk)
+static bool own_or_adopt(struct shmt_region *region, const struct shmt_guest *guest, uint32_t chunk)
 {
 	uint64_t *const word = &region->chunks[chunk].word;
 	const uint64_t was = shmt_load_acquire(word);

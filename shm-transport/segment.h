@@ -13,7 +13,7 @@
 
 struct shmt_segment_usage {
 	uint32_t chunks_total, chunks_free, chunks_own;
-	uint32_t used;       /* segments of this guest that are USED */
+	uint32_t used;	     /* segments of this guest that are USED */
 	uint64_t used_bytes; /* data bytes of those */
 	uint64_t free_bytes; /* what this guest could still allocate */
 };
@@ -34,8 +34,8 @@ int shmt_segment_alloc(struct shmt_region *region, const struct shmt_guest *gues
 void shmt_segment_free(struct shmt_region *region, const struct shmt_guest *guest, uint32_t index);
 
 /**
- * shmt_segment_set_gone() - end @side of @index is done: no process of that guest uses it. The owner
- * frees it when both are. Checks @generation: a stale one changes nothing.
+ * shmt_segment_set_gone() - end @side of @index is done: no process of that guest uses it. The
+ * owner frees it when both are. Checks @generation: a stale one changes nothing.
  */
 void shmt_segment_set_gone(struct shmt_region *region, uint32_t index, uint32_t generation,
 			   unsigned int side);

@@ -20,8 +20,8 @@
 #include "pairing.h"
 
 #define REGION_BYTES (4ULL << 20)
-#define HEAD_BYTES (512u << 10) /* holds all tables of such a region */
-#define GUARD_BYTES (1u << 20)
+#define HEAD_BYTES   (512u << 10) /* holds all tables of such a region */
+#define GUARD_BYTES  (1u << 20)
 
 static uint64_t seed;
 static uint64_t state;
@@ -48,10 +48,25 @@ static void fail(const char *what)
 static uint64_t spoilt(uint64_t was)
 {
 	static const uint64_t edges[] = {
-		0,	    1,		  2,		 63,	     64,
-		4095,	    4096,	  65536,	 1u << 20,   REGION_BYTES - 1,
-		REGION_BYTES, REGION_BYTES + 1, 1ULL << 31,  1ULL << 32, UINT32_MAX,
-		1ULL << 62, 1ULL << 63,	  UINT64_MAX - 63, UINT64_MAX,
+		0,
+		1,
+		2,
+		63,
+		64,
+		4095,
+		4096,
+		65536,
+		1u << 20,
+		REGION_BYTES - 1,
+		REGION_BYTES,
+		REGION_BYTES + 1,
+		1ULL << 31,
+		1ULL << 32,
+		UINT32_MAX,
+		1ULL << 62,
+		1ULL << 63,
+		UINT64_MAX - 63,
+		UINT64_MAX,
 	};
 
 	switch (rnd() % 6) {
@@ -122,8 +137,7 @@ static void check_tables(const struct shmt_region *region, struct table tables[5
 {
 	const uint8_t *from = region->base + SHMT_PAGE;
 
-	tables[0] = (struct table){region->guests,
-				   region->guest_count * sizeof(*region->guests)};
+	tables[0] = (struct table){region->guests, region->guest_count * sizeof(*region->guests)};
 	tables[1] = (struct table){region->addrs, region->addr_count * sizeof(*region->addrs)};
 	tables[2] = (struct table){region->offers, region->offer_count * sizeof(*region->offers)};
 	tables[3] = (struct table){region->chunks, region->chunk_count * sizeof(*region->chunks)};

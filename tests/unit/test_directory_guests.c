@@ -32,7 +32,8 @@ static void test_register(void **state)
 
 	(void)state;
 	assert_int_equal(shmt_guest_register(&region, identity, 42, "a name that is far too long",
-					     0, &guest), 0);
+					     0, &guest),
+			 0);
 	assert_true(guest.epoch > 0 && guest.epoch < 1ULL << 40);
 	assert_true(shmt_guest_alive(&region, guest.slot, guest.epoch));
 	assert_false(shmt_guest_over(&region, guest.slot, guest.epoch));
@@ -184,7 +185,8 @@ static void test_foreign_epochs(void **state)
 	}
 }
 
-/* An agent that died while it filled in its entry: no other registers as it, and it can be buried. */
+/* An agent that died while it filled in its entry: no other registers as it, and it can be buried.
+ */
 static void test_dead_claim(void **state)
 {
 	const struct shmt_guest guest = unit_guest(&region, 1);

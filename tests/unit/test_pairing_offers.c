@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: both ends name a connection alike; an offer is seen, answered and freed as its states say;
- * an answer never reaches another offer than the one that was read; evidence tells streams apart.
+ * Proves: both ends name a connection alike; an offer is seen, answered and freed as its states
+ * say; an answer never reaches another offer than the one that was read; evidence tells streams
+ * apart.
  */
 #include <errno.h>
 
@@ -103,8 +104,7 @@ static void test_life_of_an_offer(void **state)
 	assert_int_equal(shmt_offer_find(&region, &key, &author, SHMT_OFFER_MADE, &late), 0);
 	assert_int_equal(shmt_offer_find(&region, &key, &other, SHMT_OFFER_MADE, &late), -ENOENT);
 	assert_int_equal(shmt_offer_find(&region, &key, NULL, SHMT_OFFER_WISH, &late), -ENOENT);
-	assert_int_equal(shmt_offer_find(&region, &unknown, NULL, SHMT_OFFER_MADE, &late),
-			 -ENOENT);
+	assert_int_equal(shmt_offer_find(&region, &unknown, NULL, SHMT_OFFER_MADE, &late), -ENOENT);
 
 	assert_int_equal(shmt_offer_answer(&region, &offer, SHMT_OFFER_TAKEN, 0), 0);
 	assert_int_equal(region.guests[author.slot].doorbell, 1);
@@ -130,8 +130,8 @@ static void test_declined(void **state)
 
 	(void)state;
 	assert_int_equal(shmt_offer_read(&region, (uint32_t)index, &offer), 0);
-	assert_int_equal(shmt_offer_answer(&region, &offer, SHMT_OFFER_DECLINED,
-					   COLOC_REASON_DRAINING), 0);
+	assert_int_equal(
+		shmt_offer_answer(&region, &offer, SHMT_OFFER_DECLINED, COLOC_REASON_DRAINING), 0);
 	assert_int_equal(shmt_offer_read(&region, (uint32_t)index, &offer), 0);
 	assert_int_equal(offer.state, SHMT_OFFER_DECLINED);
 	assert_int_equal(offer.reason, COLOC_REASON_DRAINING);
@@ -176,8 +176,8 @@ static void test_author_is_over(void **state)
 	assert_int_equal(post(1000, SHMT_OFFER_MADE, 5), index); /* claims what was left behind */
 
 	/* Died while writing. */
-	region.offers[index].word = SHMT_OFFER_WORD(author.epoch + 1, 9, author.slot, other.slot,
-						    SHMT_OFFER_CLAIMED);
+	region.offers[index].word =
+		SHMT_OFFER_WORD(author.epoch + 1, 9, author.slot, other.slot, SHMT_OFFER_CLAIMED);
 	assert_int_equal(post(1000, SHMT_OFFER_MADE, 5), index);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: authors that post, revoke and post again beside addressees that answer: each offer that the
- * author could not revoke was answered, each that it could was not, and what is read is one offer
- * and not parts of two.
+ * Proves: authors that post, revoke and post again beside addressees that answer: each offer that
+ * the author could not revoke was answered, each that it could was not, and what is read is one
+ * offer and not parts of two.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -7,8 +7,8 @@
 
 #include "unit_region.h"
 
-#define FIELD(name) offsetof(struct shmt_super_shared, name), \
-		    sizeof(((struct shmt_super_shared *)0)->name)
+#define FIELD(name) \
+	offsetof(struct shmt_super_shared, name), sizeof(((struct shmt_super_shared *)0)->name)
 
 static const struct {
 	size_t at, bytes;

@@ -14,7 +14,7 @@
 static void test_sizes(void **state)
 {
 	static const uint64_t sizes[] = {4 * MIB,  4 * MIB + 4096, 7 * MIB + 12345, 16 * MIB,
-					 64 * MIB, 256 * MIB,      1024 * MIB};
+					 64 * MIB, 256 * MIB,	   1024 * MIB};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -208,9 +208,9 @@ static void test_processes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sizes),          cmocka_unit_test(test_documented_sizes),
-		cmocka_unit_test(test_refusals),       cmocka_unit_test(test_formatter_died),
-		cmocka_unit_test(test_threads),        cmocka_unit_test(test_processes),
+		cmocka_unit_test(test_sizes),	 cmocka_unit_test(test_documented_sizes),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_formatter_died),
+		cmocka_unit_test(test_threads),	 cmocka_unit_test(test_processes),
 	};
 
 	return cmocka_run_group_tests_name("region_format", tests, NULL, NULL);

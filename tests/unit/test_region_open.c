@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves: a region file is made once with its size and mode, found again, and mapped only as far as
- * it goes; "auto" finds the ivshmem device by its id and takes the right resource; full memory is an
- * error number and not SIGBUS.
+ * it goes; "auto" finds the ivshmem device by its id and takes the right resource; full memory is
+ * an error number and not SIGBUS.
  */
 #include <errno.h>
 #include <fcntl.h>

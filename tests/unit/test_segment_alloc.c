@@ -335,11 +335,11 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 	const struct CMUnitTest tests[] = {
-		TEST(test_contents),   TEST(test_sizes),
-		TEST(test_apart),      TEST(test_both_gone),
-		TEST(test_not_mine),   TEST(test_peer_died),
-		TEST(test_owner_died), TEST(test_dead_make_room),
-		TEST(test_usage),      TEST(test_sizes_trade_places),
+		TEST(test_contents),	    TEST(test_sizes),
+		TEST(test_apart),	    TEST(test_both_gone),
+		TEST(test_not_mine),	    TEST(test_peer_died),
+		TEST(test_owner_died),	    TEST(test_dead_make_room),
+		TEST(test_usage),	    TEST(test_sizes_trade_places),
 		TEST(test_senseless_words), TEST(test_generation_wraps),
 		TEST(test_smallest_region),
 	};

@@ -53,8 +53,8 @@ static void *live_and_die(void *arg)
 			const uint64_t ring = 64 * KIB << rand_r(&seed) % 4;
 			const struct shmt_guest ends[2] = {guest, guest};
 
-			if (count < HELD && shmt_segment_alloc(&region, &guest, ring, ends,
-							       &held[count]) == 0) {
+			if (count < HELD &&
+			    shmt_segment_alloc(&region, &guest, ring, ends, &held[count]) == 0) {
 				mark(held[count], guest.epoch << 8 | me);
 				count++;
 			}

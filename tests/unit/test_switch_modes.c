@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: each step of the switch changes the word as the protocol says, from each mode, and not when
- * the word has changed meanwhile; impossible positions of the other side are -EPROTO.
+ * Proves: each step of the switch changes the word as the protocol says, from each mode, and not
+ * when the word has changed meanwhile; impossible positions of the other side are -EPROTO.
  */
 #include <errno.h>
 #include <setjmp.h>

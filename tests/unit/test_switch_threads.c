@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: a sender and a receiver that follow the protocol beside a queue that stands for the kernel
- * lose, repeat and reorder nothing and never sleep past bytes, while runs are opened, filled, left
- * and settled at random. The seed is printed; give it as the first argument to repeat a run.
+ * Proves: a sender and a receiver that follow the protocol beside a queue that stands for the
+ * kernel lose, repeat and reorder nothing and never sleep past bytes, while runs are opened,
+ * filled, left and settled at random. The seed is printed; give it as the first argument to repeat
+ * a run.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -102,7 +103,8 @@ static void *sender(void *arg)
 		}
 		space = shmt_tx_space(&dir, ctl);
 		assert_true(space >= 0);
-		/* The word may have changed since it was read; only a publish that succeeds counts. */
+		/* The word may have changed since it was read; only a publish that succeeds counts.
+		 */
 		if (space == 0 || rand_r(&seed) % 64 == 0) {
 			if (rand_r(&seed) % 2 == 0)
 				(void)shmt_tx_leave(&dir, ctl);
@@ -175,7 +177,8 @@ static void *receiver(void *arg)
 			assert_true(shmt_rx_consume(&dir, tail, len));
 			check(piece, len, &got);
 		} else if (SHMT_CTL_MODE(ctl) == SHMT_LEAVING || rand_r(&seed) % 8 == 0) {
-			(void)shmt_rx_settle(&dir, ctl); /* if it fails there is something to read */
+			(void)shmt_rx_settle(&dir,
+					     ctl); /* if it fails there is something to read */
 		} else {
 			sched_yield();
 		}
