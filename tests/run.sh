@@ -14,14 +14,15 @@
 # line is "N passed, N failed".
 #
 # T_BUILD   where the programs are (default build)
-# T_MODES   modes of the hook tests and the stress test (default "tcp ring back"; see tests/lib/t.h)
+# T_MODES   modes of the hook tests and the stress test (default "tcp none ring back"): plain,
+#           preloaded without an agent, on the ring, and drained and resumed; see tests/lib/t.h
 # T_SEED    seed of stress and fuzz programs (default random, printed)
 # T_SECONDS how long each of those runs (default 5)
 set -u
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$(realpath -m "${T_BUILD:-$root/build}")
-modes=${T_MODES:-tcp ring back}
+modes=${T_MODES:-tcp none ring back}
 seed=${T_SEED:-$((RANDOM * 32768 + RANDOM))}
 seconds=${T_SECONDS:-5}
 temp=$(mktemp -d -t coloc-test.XXXXXX)
@@ -152,12 +153,12 @@ in_mode()
 {
 	local mode=$1 from=$2 label=$3 limit=$4
 	shift 4
-	if [ "$mode" = tcp ]; then
-		run_one "$label [tcp]" "$limit" env T_MODE=tcp "$@"
-	else
-		run_one "$label [$mode]" "$limit" env T_MODE="$mode" COLOC_POLICY=always \
-			LD_PRELOAD="$(preload_list "$from")" "$@"
-	fi
+	local vars=(T_MODE="$mode" COLOC_POLICY=always LD_PRELOAD="$(preload_list "$from")")
+	case $mode in
+	tcp) vars=(T_MODE=tcp) ;;
+	none) vars+=(T_MODE=tcp COLOC_AGENT="$temp/nobody.sock") ;;
+	esac
+	run_one "$label [$mode]" "$limit" env "${vars[@]}" "$@"
 }
 
 # for_modes FUNCTION BUILD: FUNCTION MODE BUILD with what the mode needs around it
@@ -165,7 +166,7 @@ for_modes()
 {
 	local mode
 	for mode in $modes; do
-		if [ "$mode" != tcp ] && ! start_agent; then
+		if [[ $mode == ring || $mode == back ]] && ! start_agent; then
 			failed=$((failed + 1))
 			echo "FAIL  mode $mode: no agent"
 			continue

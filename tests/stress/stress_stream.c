@@ -11,6 +11,15 @@
  *
  *   stress_stream [--seed N] [--seconds S] [--bytes MOST_PER_DIRECTION_AND_ROUND] [--rounds N]
  *
+ * Or one round between two programs that were started apart, with exactly --bytes each way:
+ *
+ *   stress_stream --listen PORT | --connect ADDRESS --port PORT [--seed N] [--bytes N]
+ *                 [--progress N] [--cut]
+ *
+ * --progress prints N lines "progress I" on the way; --cut allows the stream to end early, as it
+ * does when the other end is killed: what came must be right up to there, and how it ended is
+ * told. Both print a hash of what they sent and of what they received.
+ *
  * It knows nothing of rings; tests/run.sh runs it plain, preloaded, and preloaded while the agent
  * drains and resumes, also under sanitizers. Preloaded it says how much went by the ring.
  */
@@ -29,11 +38,20 @@
 struct way {
 	uint64_t rng; /* its own: two threads may work on one end */
 	uint64_t seed, total, done;
+	uint64_t marks; /* --progress */
+	uint64_t hash;
 	uint8_t *buf;
 	bool ended; /* sender: has shut down; receiver: has seen the end */
 };
 
 enum style { THREADS, POLL, PPOLL, SELECT, EPOLL_LEVEL, EPOLL_EDGE, STYLES };
+
+/* The two halves of --listen and --connect. */
+static struct {
+	bool cut;
+	bool hashing;
+	const char *how; /* the stream ended early */
+} apart;
 
 struct end {
 	int fd, epfd;
@@ -154,6 +172,35 @@ static ssize_t some_recv(int fd, struct way *way, size_t len, int flags)
 	}
 }
 
+/* Bytes of @way have moved: hash them, and tell how far it is. */
+static void moved(struct way *way, size_t len)
+{
+	const uint64_t mark = way->marks ? way->total / (way->marks + 1) + 1 : 0;
+
+	if (apart.hashing) {
+		for (size_t i = 0; i < len; i++)
+			way->hash = (way->hash ^ way->buf[i]) * 0x100000001b3ULL;
+	}
+	if (mark && (way->done + len) / mark > way->done / mark) {
+		printf("progress %llu\n", (unsigned long long)((way->done + len) / mark));
+		fflush(stdout);
+	}
+	way->done += len;
+}
+
+/* True if a stream that is allowed to end early just did. */
+static bool was_cut(struct way *way, ssize_t n)
+{
+	if (!apart.cut || n > 0 || (n < 0 && errno != ECONNRESET && errno != EPIPE))
+		return false;
+	if (!n && way->done == way->total)
+		return false;
+	if (!apart.how || n < 0)
+		apart.how = !n ? "eof" : errno == EPIPE ? "epipe" : "reset";
+	way->ended = true;
+	return true;
+}
+
 /* ---- one step: false = the call would have blocked --------------------------------------------
  */
 
@@ -173,8 +220,10 @@ static bool send_step(int fd, struct way *way, int flags)
 	n = some_send(fd, way, len, flags);
 	if (n < 0 && errno == EAGAIN)
 		return false;
+	if (was_cut(way, n))
+		return true;
 	T_CHECK(n > 0 && (size_t)n <= len);
-	way->done += (uint64_t)n;
+	moved(way, (size_t)n);
 	return true;
 }
 
@@ -187,6 +236,8 @@ static bool recv_step(int fd, struct way *way, int flags)
 	n = some_recv(fd, way, len, flags);
 	if (n < 0 && errno == EAGAIN)
 		return false;
+	if (was_cut(way, n))
+		return true;
 	T_CHECK(n >= 0 && (size_t)n <= len);
 	if (!n) {
 		T_EQ(way->done, way->total);
@@ -194,7 +245,7 @@ static bool recv_step(int fd, struct way *way, int flags)
 		return true;
 	}
 	t_verify(way->buf, (size_t)n, way->seed, way->done);
-	way->done += (uint64_t)n;
+	moved(way, (size_t)n);
 	T_CHECK(way->done <= way->total);
 	return true;
 }
@@ -320,7 +371,7 @@ static void run_loop(struct end *end, enum style style)
 /* ---- rounds -----------------------------------------------------------------------------------
  */
 
-static void way_init(struct way *way, uint64_t seed, uint64_t salt, uint64_t most)
+static void way_init(struct way *way, uint64_t seed, uint64_t salt, uint64_t most, bool exact)
 {
 	uint64_t rng = seed;
 
@@ -328,20 +379,24 @@ static void way_init(struct way *way, uint64_t seed, uint64_t salt, uint64_t mos
 	way->seed = random_next(&rng);
 	way->total =
 		random_below(&rng, 8) ? random_below(&rng, most + 1) : random_below(&rng, 9000);
+	if (exact)
+		way->total = most;
 	way->rng = rng ^ salt * 0x632be59bd9b4e019ULL;
+	way->hash = 0xcbf29ce484222325ULL;
 	way->done = 0;
 	way->ended = false;
 }
 
 /* Ring bytes of the round as this end counts them, both ways. */
-static uint64_t run_end(struct end *end, uint64_t seed, unsigned int side, uint64_t most)
+static uint64_t run_end(struct end *end, uint64_t seed, unsigned int side, uint64_t most,
+			bool exact)
 {
 	uint64_t rng = seed + side + 1;
 	const enum style style = (enum style)random_below(&rng, STYLES);
 	struct t_stream stream;
 
-	way_init(&end->tx, seed * 2 + side, 1, most);
-	way_init(&end->rx, seed * 2 + !side, 2, most);
+	way_init(&end->tx, seed * 2 + side, 1, most, exact);
+	way_init(&end->rx, seed * 2 + !side, 2, most, exact);
 	if (style == THREADS)
 		run_threads(end);
 	else
@@ -369,13 +424,46 @@ static uint64_t one_round(struct end *end, uint64_t seed, uint64_t most, uint64_
 		T_OK(close(listener));
 	}
 	T_OK(setsockopt(end->fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay)));
-	ring = run_end(end, seed, !pid, most);
+	ring = run_end(end, seed, !pid, most, false);
 	T_OK(close(end->fd));
 	if (!pid)
 		_exit(0);
 	t_join(pid);
 	*ret_bytes += end->tx.done + end->rx.done;
 	return ring;
+}
+
+/* One end of a round between two programs. */
+static void run_apart(struct end *end, const char *address, uint16_t port, uint64_t seed,
+		      uint64_t bytes)
+{
+	struct sockaddr_in6 addr = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	const int fd = (int)T_OK(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0)), on = 1;
+	char mapped[64];
+	uint64_t ring;
+
+	if (address) {
+		snprintf(mapped, sizeof(mapped), "%s%s",
+			 strchr(address, ':') ? "" : "::ffff:", address);
+		T_EQ(inet_pton(AF_INET6, mapped, &addr.sin6_addr), 1);
+		T_OK(connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+		end->fd = fd;
+	} else {
+		T_OK(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)));
+		T_OK(bind(fd, (struct sockaddr *)&addr, sizeof(addr)));
+		T_OK(listen(fd, 1));
+		end->fd = (int)T_OK(accept(fd, NULL, NULL));
+		T_OK(close(fd));
+	}
+	ring = run_end(end, seed, !!address, bytes, true);
+	printf("sent %llu hash %016llx\n", (unsigned long long)end->tx.done,
+	       (unsigned long long)end->tx.hash);
+	printf("received %llu hash %016llx\n", (unsigned long long)end->rx.done,
+	       (unsigned long long)end->rx.hash);
+	printf("by ring %llu\n", (unsigned long long)ring);
+	if (apart.how)
+		printf("cut %s\n", apart.how);
+	T_OK(close(end->fd));
 }
 
 static uint64_t number(const char *text)
@@ -396,11 +484,18 @@ int main(int argc, char **argv)
 						{"seconds", required_argument, NULL, 't'},
 						{"bytes", required_argument, NULL, 'b'},
 						{"rounds", required_argument, NULL, 'r'},
+						{"listen", required_argument, NULL, 'l'},
+						{"connect", required_argument, NULL, 'c'},
+						{"port", required_argument, NULL, 'p'},
+						{"progress", required_argument, NULL, 'g'},
+						{"cut", no_argument, NULL, 'x'},
 						{0}};
 	uint64_t seed = (uint64_t)time(NULL), seconds = 5, most = 8u << 20, rounds = UINT64_MAX;
 	uint64_t bytes = 0, ring = 0, done;
 	const int64_t start = t_now_ms();
-	struct end end;
+	struct end end = {0};
+	const char *address = NULL;
+	uint16_t port = 0;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
@@ -417,6 +512,19 @@ int main(int argc, char **argv)
 		case 'r':
 			rounds = number(optarg);
 			break;
+		case 'l':
+		case 'p':
+			port = (uint16_t)number(optarg);
+			break;
+		case 'c':
+			address = optarg;
+			break;
+		case 'g':
+			end.tx.marks = number(optarg);
+			break;
+		case 'x':
+			apart.cut = true;
+			break;
 		default:
 			return 2;
 		}
@@ -426,6 +534,11 @@ int main(int argc, char **argv)
 	T_CHECK(end.tx.buf && end.rx.buf);
 	printf("seed %llu\n", (unsigned long long)seed);
 	fflush(stdout);
+	if (port) {
+		apart.hashing = true;
+		run_apart(&end, address, port, seed, most);
+		return 0;
+	}
 	for (done = 0; done < rounds && t_now_ms() - start < (int64_t)seconds * 1000; done++) {
 		uint64_t of_round = seed + done * 0x2545f4914f6cdd1dULL;
 
