@@ -20,10 +20,12 @@ static struct shmt_dir_shared shared;
 static uint8_t data[SIZE];
 static const struct shmt_dir dir = {&shared, {data, SIZE}};
 
+/* Attached, nothing consumed: the word is {1, TCP}, as attaching changes it. */
 static int make(void **state)
 {
 	(void)state;
 	memset(&shared, 0, sizeof(shared));
+	shmt_rx_attach(&dir, 0);
 	return 0;
 }
 
@@ -35,11 +37,10 @@ static void assert_ctl(uint64_t value, enum shmt_mode mode)
 
 static void test_a_whole_run(void **state)
 {
-	const uint64_t licence = shared.ctl;
-
 	(void)state;
+	assert_ctl(1, SHMT_TCP);
 	shared.tail = 100; /* of the run before */
-	assert_true(shmt_tx_open(&dir, licence, 55));
+	assert_true(shmt_tx_open(&dir, 55));
 	assert_ctl(100, SHMT_WAKING);
 	assert_int_equal(shared.open_at, 55);
 	assert_int_equal(shmt_tx_space(&dir, shared.ctl), SIZE);
@@ -50,6 +51,11 @@ static void test_a_whole_run(void **state)
 	assert_int_equal(shared.in_kernel, 0);
 	shmt_rx_answer(&dir, shared.ctl);
 	assert_ctl(110, SHMT_RING);
+	assert_int_equal(shmt_rx_missing(&dir), 55);
+	shmt_rx_took(&dir, 54);
+	assert_int_equal(shmt_rx_missing(&dir), 1);
+	shmt_rx_took(&dir, 1);
+	assert_int_equal(shmt_rx_missing(&dir), 0);
 	assert_int_equal(shmt_rx_avail(&dir, shared.ctl, shared.tail), 10);
 	assert_true(shmt_rx_consume(&dir, 100, 4));
 	assert_false(shmt_rx_consume(&dir, 100, 4));
@@ -64,35 +70,60 @@ static void test_a_whole_run(void **state)
 	assert_int_equal(shmt_rx_avail(&dir, shared.ctl, shared.tail), SIZE);
 	assert_true(shmt_rx_consume(&dir, 104, SIZE));
 	assert_true(shmt_rx_settle(&dir, shared.ctl));
-	assert_ctl(1, SHMT_TCP);
+	assert_ctl(2, SHMT_TCP);
 	assert_true(shmt_rx_enter(&dir));
 	assert_int_equal(shared.in_kernel, 1);
-	shmt_rx_exit(&dir, true);
+	shmt_rx_exit(&dir, 7);
 	assert_int_equal(shared.in_kernel, 0);
-	assert_ctl(2, SHMT_TCP);
+	assert_int_equal(shared.tcp_read, 62);
+	assert_ctl(3, SHMT_TCP);
+	assert_int_equal(shmt_rx_missing(&dir), 0); /* it read past where the ring had opened */
 }
 
-/* R has read, or slept and read: the licence of before is void, also when the word looks alike. */
-static void test_licence(void **state)
+static void test_opens_only_behind_unread_payload(void **state)
 {
-	uint64_t licence = shared.ctl;
+	(void)state;
+	assert_false(shmt_tx_open(&dir, 0));
+	assert_true(shmt_rx_enter(&dir));
+	shmt_rx_exit(&dir, 5);
+	assert_false(shmt_tx_open(&dir, 5));
+	assert_ctl(2, SHMT_TCP);
+	assert_true(shmt_rx_enter(&dir));
+	shmt_rx_exit(&dir, 0); /* nothing there: it changes nothing */
+	assert_ctl(2, SHMT_TCP);
+	assert_true(shmt_tx_open(&dir, 6));
+	assert_false(shmt_tx_open(&dir, 7)); /* it is open */
+	assert_int_equal(shared.open_at, 6);
+}
 
+static void test_opens_for_one_receiver(void **state)
+{
 	(void)state;
 	assert_true(shmt_rx_enter(&dir));
-	shmt_rx_exit(&dir, true);
-	assert_false(shmt_tx_open(&dir, licence, 5));
 	assert_ctl(1, SHMT_TCP);
-
-	licence = shared.ctl;
 	assert_true(shmt_rx_enter(&dir));
-	shmt_rx_exit(&dir, false); /* nothing there: it changes nothing */
-	assert_true(shmt_tx_open(&dir, licence, 5));
+	assert_ctl(2, SHMT_TCP); /* an opening under way would notice the second one */
+	assert_false(shmt_tx_open(&dir, 6));
+	shmt_rx_exit(&dir, 0);
+	assert_true(shmt_tx_open(&dir, 6));
+	shmt_rx_exit(&dir, 6);
+	assert_ctl(0, SHMT_WAKING);
+}
 
-	/* Opened, answered and settled since: the sequence number was not used again. */
-	shmt_rx_answer(&dir, shared.ctl);
-	assert_true(shmt_rx_settle(&dir, shared.ctl));
-	assert_false(shmt_tx_open(&dir, licence, 6));
-	assert_ctl(2, SHMT_TCP);
+static void test_flags_forbid(void **state)
+{
+	static const uint32_t flags[] = {0, SHMT_DIR_ATTACHED | SHMT_DIR_REFUSED,
+					 SHMT_DIR_ATTACHED | SHMT_DIR_STOPPED,
+					 SHMT_DIR_ATTACHED | SHMT_DIR_CLOSED};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		shared.flags = flags[i];
+		assert_false(shmt_tx_open(&dir, 5));
+		assert_ctl(1, SHMT_TCP);
+	}
+	shared.flags = SHMT_DIR_ATTACHED;
+	assert_true(shmt_tx_open(&dir, 5));
 }
 
 static void test_settle_and_publish(void **state)
@@ -100,7 +131,7 @@ static void test_settle_and_publish(void **state)
 	uint64_t ctl;
 
 	(void)state;
-	assert_true(shmt_tx_open(&dir, shared.ctl, 1));
+	assert_true(shmt_tx_open(&dir, 1));
 	shmt_rx_answer(&dir, shared.ctl);
 	ctl = shared.ctl;
 	assert_true(shmt_tx_publish(&dir, ctl, 1));
@@ -109,24 +140,24 @@ static void test_settle_and_publish(void **state)
 	ctl = shared.ctl;
 	assert_true(shmt_rx_settle(&dir, ctl));
 	assert_false(shmt_tx_publish(&dir, ctl, 1)); /* R was first */
-	assert_int_equal(SHMT_CTL_MODE(shared.ctl), SHMT_TCP);
+	assert_ctl(3, SHMT_TCP);		     /* 2 was used by the settle that failed */
 	shmt_rx_answer(&dir, ctl);
-	assert_int_equal(SHMT_CTL_MODE(shared.ctl), SHMT_TCP);
+	assert_ctl(3, SHMT_TCP);
 }
 
 static void test_leave_waits_for_receivers(void **state)
 {
-	uint64_t licence = shared.ctl, ctl;
+	uint64_t ctl;
 
 	(void)state;
-	assert_int_equal(shmt_tx_leave(&dir, licence), 0); /* nothing to leave */
-	assert_ctl(0, SHMT_TCP);
+	assert_int_equal(shmt_tx_leave(&dir, shared.ctl), 0); /* nothing to leave */
+	assert_ctl(1, SHMT_TCP);
 	assert_true(shmt_rx_enter(&dir));
-	assert_true(shmt_tx_open(&dir, licence, 3));
+	assert_true(shmt_tx_open(&dir, 3));
 	assert_int_equal(shmt_tx_leave(&dir, shared.ctl), -EBUSY);
 	assert_int_equal(shmt_rx_push_out(&dir, shared.ctl), -EBUSY);
-	shmt_rx_exit(&dir, true);
-	assert_ctl(0, SHMT_WAKING); /* invited: the licence was used already */
+	shmt_rx_exit(&dir, 3);
+	assert_ctl(0, SHMT_WAKING); /* invited: it cannot be taken back */
 	ctl = shared.ctl;
 	assert_true(shmt_tx_publish(&dir, ctl, 7));
 	assert_int_equal(shmt_tx_leave(&dir, ctl), -EAGAIN);
@@ -137,15 +168,14 @@ static void test_leave_waits_for_receivers(void **state)
 
 static void test_refuse(void **state)
 {
-	uint64_t licence = shared.ctl;
-
 	(void)state;
 	shmt_rx_refuse(&dir);
-	assert_int_equal(shared.flags & SHMT_DIR_REFUSED, SHMT_DIR_REFUSED);
-	assert_false(shmt_tx_open(&dir, licence, 1));
+	assert_int_equal(shared.flags, SHMT_DIR_ATTACHED | SHMT_DIR_REFUSED);
+	assert_ctl(2, SHMT_TCP); /* an opening under way would notice */
+	assert_false(shmt_tx_open(&dir, 1));
 
 	make(NULL);
-	assert_true(shmt_tx_open(&dir, shared.ctl, 1));
+	assert_true(shmt_tx_open(&dir, 1));
 	shmt_rx_refuse(&dir); /* a run under way is not touched: S leaves by itself */
 	assert_ctl(0, SHMT_WAKING);
 }
@@ -171,7 +201,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_a_whole_run, make),
-		cmocka_unit_test_setup(test_licence, make),
+		cmocka_unit_test_setup(test_opens_only_behind_unread_payload, make),
+		cmocka_unit_test_setup(test_opens_for_one_receiver, make),
+		cmocka_unit_test_setup(test_flags_forbid, make),
 		cmocka_unit_test_setup(test_settle_and_publish, make),
 		cmocka_unit_test_setup(test_leave_waits_for_receivers, make),
 		cmocka_unit_test_setup(test_refuse, make),

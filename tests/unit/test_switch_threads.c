@@ -98,7 +98,7 @@ static void *sender(void *arg)
 			sent += len;
 			by_tcp += len;
 			if (SHMT_CTL_MODE(ctl) == SHMT_TCP && rand_r(&seed) % 4)
-				runs += shmt_tx_open(&dir, ctl, tcp_sent);
+				runs += shmt_tx_open(&dir, tcp_sent);
 			continue;
 		}
 		space = shmt_tx_space(&dir, ctl);
@@ -136,22 +136,21 @@ static void check(const uint8_t *bytes, size_t len, uint64_t *got)
 static void *receiver(void *arg)
 {
 	unsigned int seed = *(unsigned int *)arg + 1;
-	uint64_t got = 0, tcp_read = 0;
+	uint64_t got = 0;
 	uint8_t piece[PIECE];
 
 	while (got < total) {
 		const uint64_t ctl = shmt_load(&shared.ctl);
 		const uint64_t tail = shmt_load_relaxed(&shared.tail);
-		const uint64_t open_at = shmt_load(&shared.open_at);
 		size_t len = 1 + (size_t)rand_r(&seed) % PIECE;
+		uint64_t missing;
 		int64_t avail;
 
 		if (SHMT_CTL_MODE(ctl) == SHMT_TCP) {
 			if (!shmt_rx_enter(&dir))
 				continue;
 			len = kernel_receive(piece, len);
-			tcp_read += len;
-			shmt_rx_exit(&dir, len > 0);
+			shmt_rx_exit(&dir, len);
 			check(piece, len, &got);
 			continue;
 		}
@@ -159,12 +158,13 @@ static void *receiver(void *arg)
 			shmt_rx_answer(&dir, ctl);
 			continue;
 		}
-		if (tcp_read < open_at) {
-			if (len > open_at - tcp_read)
-				len = open_at - tcp_read;
+		missing = shmt_rx_missing(&dir);
+		if (missing > 0) {
+			if (len > missing)
+				len = missing;
 			len = kernel_receive(piece, len);
 			assert_true(len > 0); /* these bytes are certain to come */
-			tcp_read += len;
+			shmt_rx_took(&dir, len);
 			check(piece, len, &got);
 			continue;
 		}
@@ -199,6 +199,7 @@ static void test_stream(void **state)
 		pthread_cond_init(&tcp.more, NULL);
 		pthread_cond_init(&tcp.room, NULL);
 		memset(&shared, 0, sizeof(shared));
+		shmt_rx_attach(&dir, 0);
 		by_ring = by_tcp = runs = 0;
 		pthread_create(&threads[0], NULL, sender, &seed);
 		pthread_create(&threads[1], NULL, receiver, &seed);
