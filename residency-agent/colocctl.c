@@ -121,10 +121,15 @@ static int usage(void)
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"json", no_argument, NULL, 'j'},	   {"socket", required_argument, NULL, 's'},
-		{"timeout", required_argument, NULL, 't'}, {"count", required_argument, NULL, 'n'},
-		{"wait", required_argument, NULL, 'w'},	   {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},	   {0},
+		{"json", no_argument, NULL, 'j'},
+		{"socket", required_argument, NULL, 's'},
+		{"timeout", required_argument, NULL, 't'},
+		{"since", required_argument, NULL, 'd'},
+		{"count", required_argument, NULL, 'n'},
+		{"wait", required_argument, NULL, 'w'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{0},
 	};
 	const char *const agent = getenv("COLOC_AGENT");
 	struct ctl_options options = {

@@ -366,7 +366,7 @@ static json_t *make_verdict(json_t *plain, json_t *preloaded, const json_t *stre
 			 ring > 0 ? "the stream moved"
 			 : stream ? reason_text(reason)
 				  : "the agent knows no such stream: did the preload reach it? "
-				    "COLOC_LOG=debug says",
+				    "COLOC_LOG=1 tells",
 			 "ring_bytes", (json_int_t)ring, "tcp_bytes", (json_int_t)tcp, "plain",
 			 plain, "preloaded", preloaded);
 }

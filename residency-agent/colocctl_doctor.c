@@ -242,7 +242,7 @@ static void look_at_guests(json_t *findings, const json_t *status)
 		    "this one alone: only streams inside it can move");
 	else
 		add(findings, "guests", "ok", "", "%zu share the region", count);
-	if (json_is_true(json_object_get(status, "draining")))
+	if (json_is_true(json_object_get(json_object_get(status, "draining"), "requested")))
 		add(findings, "drain", "bad", "colocctl resume", "this guest is being drained");
 }
 

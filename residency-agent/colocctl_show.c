@@ -212,7 +212,7 @@ void ctl_show(FILE *out, const json_t *value)
 
 void ctl_show_json(FILE *out, const json_t *value)
 {
-	json_dumpf(value, out, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	json_dumpf(value, out, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
 	fputc('\n', out);
 }
 
