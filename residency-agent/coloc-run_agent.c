@@ -32,6 +32,7 @@
 #include "settings.h"
 
 #define READY_LIMIT_MS 10000
+#define AGENT_ALIVE_FD 3 /* in the agent: the pipe's end that it keeps open */
 
 /* ---- a folder or a socket that may be trusted -------------------------------------------------
  */
@@ -176,7 +177,12 @@ static void exec_agent(const struct private_agent *agent, const char *program, c
 		args[count++] = "--config";
 		args[count++] = config;
 	}
-	fcntl(alive_fd, F_SETFD, 0);
+	/* It outlives this run: what else the caller has open, pipes above all, must not stay open.
+	 */
+	if (alive_fd != AGENT_ALIVE_FD)
+		dup2(alive_fd, AGENT_ALIVE_FD);
+	fcntl(AGENT_ALIVE_FD, F_SETFD, 0);
+	close_range(AGENT_ALIVE_FD + 1, ~0u, 0);
 	execv(program, (char *const *)args);
 	dprintf(STDERR_FILENO, "%s: %s\n", program, strerror(errno));
 	_exit(RUN_EXIT_CANNOT);

@@ -43,9 +43,13 @@ static bool is_level(const char *key)
 	return strstr(key, "_now") != NULL;
 }
 
-/* A copy of @now with @before taken off every number that both have, objects within included. */
-static json_t *difference(const json_t *now, const json_t *before)
+/*
+ * A copy of @now with @before taken off every number that both have; of objects within (counts by
+ * name) only what has grown.
+ */
+static json_t *difference(const json_t *now, const json_t *before, bool within)
 {
+	json_int_t grown;
 	json_t *result = json_object();
 	const char *key;
 	json_t *value;
@@ -55,12 +59,12 @@ static json_t *difference(const json_t *now, const json_t *before)
 		const json_t *old = json_object_get(before, key);
 
 		if (json_is_object(value))
-			json_object_set_new(result, key, difference(value, old));
-		else if (json_is_integer(value) && json_is_integer(old) && !is_level(key))
-			json_object_set_new(
-				result, key,
-				json_integer(json_integer_value(value) - json_integer_value(old)));
-		else
+			json_object_set_new(result, key, difference(value, old, true));
+		else if (json_is_integer(value) && !is_level(key)) {
+			grown = json_integer_value(value) - json_integer_value(old);
+			if (grown != 0 || !within)
+				json_object_set_new(result, key, json_integer(grown));
+		} else
 			json_object_set(result, key, value);
 	}
 	return result;
@@ -85,7 +89,7 @@ int ctl_stats(const struct ctl_options *options)
 		json_decref(before);
 		return CTL_EXIT_AGENT;
 	}
-	shown = before ? difference(stats, before) : json_incref(stats);
+	shown = before ? difference(stats, before, false) : json_incref(stats);
 	if (options->json)
 		ctl_show_json(stdout, shown);
 	else

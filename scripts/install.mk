@@ -3,6 +3,7 @@
 
 INSTALL ?= install
 LDCONFIG ?= ldconfig
+UDEVDIR ?= $(PREFIX)/lib/udev/rules.d
 MAN_PAGES := $(sort $(wildcard docs/man/*.[1-9]))
 man_dir = $(MANDIR)/man$(subst .,,$(suffix $(1)))
 
@@ -11,7 +12,7 @@ substitute = sed -e 's|/usr/local/sbin|$(SBINDIR)|g' -e 's|/usr/local/bin|$(BIND
 	-e 's|/usr/local/lib/libcoloc|$(LIBDIR)/libcoloc|g' -e 's|/etc/coloc|$(SYSCONFDIR)/coloc|g'
 
 INSTALLED_FILES = $(LIBDIR)/libcoloc.so $(SBINDIR)/residency-agent $(BINDIR)/colocctl \
-	$(BINDIR)/coloc-run $(UNITDIR)/residency-agent.service $(TMPFILESDIR)/coloc.conf \
+	$(BINDIR)/coloc-run $(UNITDIR)/residency-agent.service $(TMPFILESDIR)/coloc.conf $(UDEVDIR)/90-coloc.rules \
 	$(foreach page,$(MAN_PAGES),$(call man_dir,$(page))/$(notdir $(page)))
 
 install: all ## DESTDIR, PREFIX, LIBDIR, ... choose where
@@ -24,6 +25,7 @@ install: all ## DESTDIR, PREFIX, LIBDIR, ... choose where
 	$(Q)$(substitute) config/residency-agent.service \
 		>$(DESTDIR)$(UNITDIR)/residency-agent.service
 	$(Q)$(INSTALL) -m 644 config/tmpfiles.conf $(DESTDIR)$(TMPFILESDIR)/coloc.conf
+	$(Q)$(INSTALL) -m 644 config/90-coloc.rules $(DESTDIR)$(UDEVDIR)/90-coloc.rules
 	$(Q)$(foreach page,$(MAN_PAGES),$(substitute) $(page) \
 		>$(DESTDIR)$(call man_dir,$(page))/$(notdir $(page)) &&) :
 	$(Q)chmod 644 $(DESTDIR)$(UNITDIR)/residency-agent.service \
