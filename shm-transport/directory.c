@@ -7,9 +7,10 @@
  * therefore one CAS of one word; what shmt_guest_bury() does beyond it is tidying up, which may be
  * interrupted, repeated, or done by several at once: each step is a CAS on exactly what was judged.
  *
- * Epochs. A new one is larger than all in the guest table, and at least the time in seconds with
- * eight random bits behind it: also a region whose table was lost does not see one twice. 40 bits
- * hold such numbers until the year 2100.
+ * Epochs. A new one is larger than all in the guest table, so that those of a slot only grow and
+ * the largest is never lost. It is at least the time in seconds with eight random bits behind it,
+ * so that a region whose table was lost does not see one twice either. 40 bits hold such numbers
+ * until the year 2100.
  *
  * Addresses. Linear probing, ended by an entry that was never used or by the window. The window
  * bounds the cost of a look-up whatever lies in the table, tombstones included. An entry is never
@@ -152,13 +153,15 @@ int shmt_guest_register(struct shmt_region *region, const uint8_t identity[16], 
 		return take_back(region, identity, kernel_id, name, epoch, ret_guest);
 
 	bury_earlier_lives(region, identity);
-	epoch = fresh_epoch(region);
 	for (uint32_t slot = 0; slot < region->guest_count; slot++) {
 		struct shmt_guest_shared *const entry = &region->guests[slot];
 		const uint64_t word = shmt_load_acquire(&entry->word);
 
-		if (SHMT_GUEST_STATE(word) != SHMT_GUEST_FREE ||
-		    !shmt_cas(&entry->word, word, SHMT_GUEST_WORD(epoch, SHMT_GUEST_CLAIMED)))
+		if (SHMT_GUEST_STATE(word) != SHMT_GUEST_FREE)
+			continue;
+		/* After the look at the word: or an older epoch could replace a newer one here. */
+		epoch = fresh_epoch(region);
+		if (!shmt_cas(&entry->word, word, SHMT_GUEST_WORD(epoch, SHMT_GUEST_CLAIMED)))
 			continue;
 		describe(entry, identity, kernel_id, name);
 		/* D3 release, pairs with D4. A CAS: it could have been buried as a dead claim. */
