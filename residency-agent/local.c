@@ -307,6 +307,16 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 	signal(number, SIG_DFL); /* not ours to mend: the access is repeated and ends us */
 }
 
+static void cut_off(struct ra_agent *agent, struct ra_proc *proc)
+{
+	struct ra_conn *conn = proc ? proc->conn : NULL;
+
+	if (proc)
+		ra_proc_free(agent, proc);
+	if (conn)
+		ra_conn_drop(agent, conn, NULL);
+}
+
 void ra_local_mend(struct ra_agent *agent)
 {
 	struct ra_user **at = &agent->users, *user;
@@ -325,8 +335,7 @@ void ra_local_mend(struct ra_agent *agent)
 		       (unsigned int)user->uid);
 		ra_wait_drop_user(agent, user);
 		for (i = 0; i < COLOC_PROCS_MAX; i++)
-			if (user->procs[i])
-				ra_proc_free(agent, user->procs[i]);
+			cut_off(agent, user->procs[i]);
 		ra_diag_forget(user);
 		file_name(name, sizeof(name), user->uid);
 		unlinkat(agent->folder_fd, name, 0);
