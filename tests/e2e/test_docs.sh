@@ -1,0 +1,77 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# test_docs.sh - config/coloc.conf and the manual say what the programs say: every option with its
+# default from the one table, every verb and every option of the command lines; and mandoc has no
+# complaint
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+build=${T_BUILD:-build}
+temp=$(mktemp -d)
+trap 'rm -rf "$temp"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+failed=0
+
+pass() { echo "PASS $1"; }
+fail()
+{
+	echo "FAIL $1: $2"
+	failed=1
+}
+
+# The list between the marks of a page.
+marked() { sed -n '/^\.\\" options$/,/^\.\\" end of options$/p' "$1" | sed '1d;$d'; }
+
+"$build/residency-agent" --dump-config >"$temp/conf"
+if diff config/coloc.conf "$temp/conf" >"$temp/diff"; then
+	pass config
+else
+	fail config "config/coloc.conf is not residency-agent --dump-config: $(head -n 3 "$temp/diff")"
+fi
+
+for pair in conf:coloc.conf.5 env:libcoloc.7; do
+	page=${pair#*:}
+	scripts/man-options.sh "${pair%%:*}" <"$temp/conf" >"$temp/list"
+	marked "docs/man/$page" >"$temp/marked"
+	if [ -s "$temp/list" ] && diff "$temp/marked" "$temp/list" >"$temp/diff"; then
+		pass "$page"
+	else
+		fail "$page" "scripts/man-options.sh update: $(head -n 3 "$temp/diff")"
+	fi
+done
+
+# Options and, for colocctl, verbs that --help names and the page does not.
+for page in colocctl.1 coloc-run.1 residency-agent.8; do
+	program=${page%.*}
+	"$build/$program" --help >"$temp/help"
+	missing=
+	for option in $(grep -o -e '--[a-z-]\+' "$temp/help" | sort -u); do
+		grep -q -e "Fl -${option#--}\( \|$\)" "docs/man/$page" || missing="$missing $option"
+	done
+	if [ "$program" = colocctl ]; then
+		for verb in $(sed -n 's/^  \([a-z]\+\) .*/\1/p' "$temp/help"); do
+			grep -q "It Cm $verb\$" "docs/man/$page" || missing="$missing $verb"
+		done
+	fi
+	if [ -z "$missing" ]; then
+		pass "$page"
+	else
+		fail "$page" "not in the page:$missing"
+	fi
+done
+
+if ! command -v mandoc >/dev/null; then
+	echo "SKIP mandoc: not installed"
+	exit "$failed"
+fi
+for page in docs/man/*.[1-9]; do
+	# Pages of ours are not installed where it looks for what a page refers to.
+	complaints=$(mandoc -Tlint "$page" 2>/dev/null | grep -v 'referenced manual not found')
+	if [ -z "$complaints" ]; then
+		pass "mandoc ${page##*/}"
+	else
+		fail "mandoc ${page##*/}" "$complaints"
+	fi
+done
+exit "$failed"
