@@ -122,7 +122,9 @@ run()
 	shift 3
 	if [ "$preloaded" = yes ]; then
 		start=t_spawn_preload
-		t_ctl A stats --json >"$T_DIR/$name.before" || return 1
+		for guest in A B; do
+			t_ctl $guest stats --json >"$T_DIR/$name.before-$guest" || return 1
+		done
 	else
 		start=t_spawn
 	fi
@@ -144,12 +146,21 @@ run()
 	bits=$(jq .end.sum_received.bits_per_second "$T_DIR/$name.json")
 	bytes=$(jq .end.sum_received.bytes "$T_DIR/$name.json")
 	if [ "$preloaded" = yes ]; then
-		t_ctl A stats --json --since "$T_DIR/$name.before" >"$T_DIR/$name.stats" || return 1
-		ring=$(jq .bytes_ring "$T_DIR/$name.stats")
-		tcp=$(jq .bytes_tcp "$T_DIR/$name.stats")
+		for guest in A B; do
+			t_ctl $guest stats --json --since "$T_DIR/$name.before-$guest" \
+				>"$T_DIR/$name.stats-$guest" || return 1
+		done
+		ring=$(jq .bytes_ring "$T_DIR/$name.stats-A")
+		tcp=$(jq .bytes_tcp "$T_DIR/$name.stats-A")
 	else
 		ring=0 tcp=$bytes
 	fi
+}
+
+# Each end counts its own: a sender opens the ring, a receiver goes back to sleep on TCP.
+switches()
+{
+	jq -s "map(.switches_to_$1) | add" "$T_DIR/drained.stats-A" "$T_DIR/drained.stats-B"
 }
 
 row()
@@ -191,7 +202,7 @@ say "Drain and resume in the middle of a transfer: the programs notice nothing"
 run drained yes 12 4:drain 8:resume || fail "the drained run failed"
 returned=$((last_ring - event_ring))
 echo "  iperf3 ended well: $(size "$bytes"), $(gbit "$bits" 8000) Gbit/s on average; switches to the ring" \
-	"$(jq .switches_to_ring "$T_DIR/drained.stats"), back to TCP $(jq .switches_to_tcp "$T_DIR/drained.stats")"
+	"$(switches ring), back to TCP $(switches tcp)"
 
 [ "$moved_bytes" -gt 0 ] || fail "no byte went by the ring; colocctl streams says why"
 [ "$returned" -gt 0 ] || fail "the stream did not come back to the ring after resume"
