@@ -35,13 +35,13 @@ static void *write_addresses(void *arg)
 		struct shmt_guest guest = unit_guest(&region, 100 + me);
 		uint8_t addr[16];
 
-		assert_true(guest.epoch > last_epoch);
+		UNIT_CHECK(guest.epoch > last_epoch);
 		last_epoch = guest.epoch;
 		for (uint32_t i = 0; i < OWN; i++) {
 			address(me * OWN + i, me * OWN + i, addr);
-			assert_int_equal(shmt_address_add(&region, &guest, addr), 0);
+			UNIT_CHECK(shmt_address_add(&region, &guest, addr) == 0);
 			if (i % 3 == 0)
-				assert_int_equal(shmt_address_remove(&region, &guest, addr), 0);
+				UNIT_CHECK(shmt_address_remove(&region, &guest, addr) == 0);
 		}
 		shmt_guest_beat(&region, &guest);
 		if (round % 4 == 0) /* else buried by the next registration */
@@ -65,21 +65,21 @@ static void *read_addresses(void *arg)
 		address(low, low, addr);
 		slot = shmt_directory_find(&region, addr, &epoch);
 		if (slot >= 0) {
-			assert_true(slot < (int)region.guest_count && epoch != 0);
-			assert_int_not_equal(slot, stays->slot);
+			UNIT_CHECK(slot < (int)region.guest_count && epoch != 0);
+			UNIT_CHECK(slot != (int)stays->slot);
 			hits++;
 		} else {
-			assert_int_equal(slot, -ENOENT); /* nobody shares an address here */
+			UNIT_CHECK(slot == -ENOENT); /* nobody shares an address here */
 		}
 		if (high != low) {
 			address(high, low, addr);
-			assert_int_equal(shmt_directory_find(&region, addr, &epoch), -ENOENT);
+			UNIT_CHECK(shmt_directory_find(&region, addr, &epoch) == -ENOENT);
 		}
 		unit_addr(1, addr);
-		assert_int_equal(shmt_directory_find(&region, addr, &epoch), stays->slot);
+		UNIT_CHECK(shmt_directory_find(&region, addr, &epoch) == (int)stays->slot);
 		looks++;
 	}
-	assert_true(looks > 0);
+	UNIT_CHECK(looks > 0);
 	print_message("%llu looks, %llu hits\n", (unsigned long long)looks,
 		      (unsigned long long)hits);
 	return NULL;

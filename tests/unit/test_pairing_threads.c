@@ -44,16 +44,16 @@ static void *post_and_revoke(void *arg)
 		fill(number, &key, &evidence);
 		index = shmt_offer_post(&region, me, &addressee, SHMT_OFFER_MADE, &key, &evidence,
 					number % region.seg_count, number);
-		assert_true(index >= 0);
+		UNIT_CHECK(index >= 0);
 		if (number % 2)
 			sched_yield();
-		assert_int_equal(shmt_offer_read(&region, (uint32_t)index, &offer), 0);
+		UNIT_CHECK(shmt_offer_read(&region, (uint32_t)index, &offer) == 0);
 		if (offer.state == SHMT_OFFER_MADE && shmt_offer_revoke(&region, &offer) == 0)
 			continue;
-		assert_int_equal(shmt_offer_read(&region, (uint32_t)index, &offer), 0);
-		assert_int_equal(offer.state, SHMT_OFFER_TAKEN);
+		UNIT_CHECK(shmt_offer_read(&region, (uint32_t)index, &offer) == 0);
+		UNIT_CHECK(offer.state == SHMT_OFFER_TAKEN);
 		shmt_add(&found_taken, 1);
-		assert_int_equal(shmt_offer_withdraw(&region, me, (uint32_t)index), 0);
+		UNIT_CHECK(shmt_offer_withdraw(&region, me, (uint32_t)index) == 0);
 	}
 	shmt_sub(&authors_left, 1);
 	return NULL;
@@ -71,9 +71,9 @@ static void *answer(void *arg)
 			if (shmt_offer_read(&region, i, &offer) < 0)
 				continue;
 			fill(offer.seg_generation, &key, &evidence);
-			assert_memory_equal(&offer.key, &key, sizeof(key));
-			assert_memory_equal(&offer.evidence, &evidence, sizeof(evidence));
-			assert_int_equal(offer.seg, offer.seg_generation % region.seg_count);
+			UNIT_CHECK(memcmp(&offer.key, &key, sizeof(key)) == 0);
+			UNIT_CHECK(memcmp(&offer.evidence, &evidence, sizeof(evidence)) == 0);
+			UNIT_CHECK(offer.seg == offer.seg_generation % region.seg_count);
 			if (offer.state == SHMT_OFFER_MADE &&
 			    shmt_offer_answer(&region, &offer, SHMT_OFFER_TAKEN, 0) == 0)
 				shmt_add(&taken, 1);

@@ -26,7 +26,7 @@ static void mark(uint32_t index, uint64_t with)
 	uint8_t *const data = shmt_region_at(&region, seg->data_off, 2 * seg->ring_bytes);
 
 	for (uint64_t off = 0; off < 2 * seg->ring_bytes; off += 64 * KIB) {
-		assert_int_equal(shmt_load_relaxed((uint64_t *)(data + off)), 0);
+		UNIT_CHECK(shmt_load_relaxed((uint64_t *)(data + off)) == 0);
 		shmt_store_relaxed((uint64_t *)(data + off), with);
 	}
 }
@@ -37,7 +37,7 @@ static void check_mark(uint32_t index, uint64_t with)
 	uint8_t *const data = shmt_region_at(&region, seg->data_off, 2 * seg->ring_bytes);
 
 	for (uint64_t off = 0; off < 2 * seg->ring_bytes; off += 64 * KIB)
-		assert_int_equal(shmt_load_relaxed((uint64_t *)(data + off)), with);
+		UNIT_CHECK(shmt_load_relaxed((uint64_t *)(data + off)) == with);
 }
 
 static void *live_and_die(void *arg)

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "switch.h"
+#include "unit_region.h"
 
 enum { RING = 1024, KERNEL = 4096, PIECE = 700 };
 
@@ -102,7 +103,7 @@ static void *sender(void *arg)
 			continue;
 		}
 		space = shmt_tx_space(&dir, ctl);
-		assert_true(space >= 0);
+		UNIT_CHECK(space >= 0);
 		/* The word may have changed since it was read; only a publish that succeeds counts.
 		 */
 		if (space == 0 || rand_r(&seed) % 64 == 0) {
@@ -129,7 +130,7 @@ static void *sender(void *arg)
 static void check(const uint8_t *bytes, size_t len, uint64_t *got)
 {
 	for (size_t i = 0; i < len; i++)
-		assert_int_equal(bytes[i], byte_at(*got + i));
+		UNIT_CHECK(bytes[i] == byte_at(*got + i));
 	*got += len;
 }
 
@@ -163,18 +164,18 @@ static void *receiver(void *arg)
 			if (len > missing)
 				len = missing;
 			len = kernel_receive(piece, len);
-			assert_true(len > 0); /* these bytes are certain to come */
+			UNIT_CHECK(len > 0); /* these bytes are certain to come */
 			shmt_rx_took(&dir, len);
 			check(piece, len, &got);
 			continue;
 		}
 		avail = shmt_rx_avail(&dir, ctl, tail);
-		assert_true(avail >= 0);
+		UNIT_CHECK(avail >= 0);
 		if (avail > 0) {
 			if (len > (size_t)avail)
 				len = (size_t)avail;
 			shmt_ring_copy_out(&dir.ring, tail, piece, len);
-			assert_true(shmt_rx_consume(&dir, tail, len));
+			UNIT_CHECK(shmt_rx_consume(&dir, tail, len));
 			check(piece, len, &got);
 		} else if (SHMT_CTL_MODE(ctl) == SHMT_LEAVING || rand_r(&seed) % 8 == 0) {
 			(void)shmt_rx_settle(&dir,
@@ -183,7 +184,7 @@ static void *receiver(void *arg)
 			sched_yield();
 		}
 	}
-	assert_int_equal(kernel_receive(piece, sizeof(piece)), 0);
+	UNIT_CHECK(kernel_receive(piece, sizeof(piece)) == 0);
 	return NULL;
 }
 
