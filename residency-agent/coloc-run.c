@@ -47,11 +47,15 @@ static bool is_sanitizer_runtime(const char *entry, size_t length)
 /* Before what is there already; a sanitizer's runtime must stay the first. */
 static int preload(const char *library)
 {
-	const char *const before = getenv("LD_PRELOAD") ? getenv("LD_PRELOAD") : "";
-	const size_t size = strlen(before) + strlen(library) + 3;
-	const char *rest = before;
+	const char *before = getenv("LD_PRELOAD"), *rest;
+	size_t size;
 	char *list;
 	int rc;
+
+	if (!before)
+		before = "";
+	size = strlen(before) + strlen(library) + 3;
+	rest = before;
 
 	for (;;) {
 		const size_t skip = strspn(rest, ": "), length = strcspn(rest + skip, ": ");

@@ -64,7 +64,7 @@ static void print_help(FILE *out)
 		"  --wait S       wait up to S seconds for an agent that is starting\n"
 		"  --help, --version\n"
 		"\n"
-		"ends with 0; 1 if the answer is bad (streams left, a check failed); 2 for a wrong\n"
+		"ends with 0; 1 if the answer is bad (streams left, a check failed, refused); 2 for a wrong\n"
 		"command line; 3 if the agent does not answer\n",
 		COLOC_DEFAULT_SOCKET);
 }
@@ -82,12 +82,13 @@ static const struct verb *find_verb(const char *name)
 static int run_verb(const struct verb *verb, const struct ctl_options *options)
 {
 	json_t *answer;
+	int failed;
 
 	if (verb->run)
 		return verb->run(options);
-	answer = ctl_ask_or_complain(options, verb->ask);
+	answer = ctl_ask_or_complain(options, verb->ask, &failed);
 	if (!answer)
-		return CTL_EXIT_AGENT;
+		return failed;
 	if (options->json)
 		ctl_show_json(stdout, answer);
 	else

@@ -46,14 +46,17 @@ struct ctl_options {
  * @ret_answer: owned by the caller, json_decref()
  * @error: at least 256 bytes; on failure a sentence that names what and where
  * Blocks for at most a few seconds (and options->wait_s for the socket to come up).
- * Return: 0; -EPROTO for an answer that is not the protocol's; the agent's own -errno; -errno of
- * socket, connect, send or receive
+ * Return: 0; 1: the agent refused; -EPROTO: an answer that is not the protocol's; -errno of socket,
+ * connect, send or receive
  */
 int ctl_ask(const struct ctl_options *options, enum coloc_verb verb, json_t **ret_answer,
 	    char *error);
 
-/** ctl_ask_or_complain() - the same; on failure NULL, and the sentence went to stderr */
-json_t *ctl_ask_or_complain(const struct ctl_options *options, enum coloc_verb verb);
+/**
+ * ctl_ask_or_complain() - the same; on failure NULL, and the sentence went to stderr
+ * @ret_exit: set on failure, to what the program should end with; may be NULL
+ */
+json_t *ctl_ask_or_complain(const struct ctl_options *options, enum coloc_verb verb, int *ret_exit);
 
 /* ---- colocctl_show.c --- */
 

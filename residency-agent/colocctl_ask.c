@@ -117,9 +117,10 @@ static bool header_fits(const struct coloc_header_wire *header)
 
 /*
  * receive_answer() - gather DATA up to END
- * @ret_text: malloc'ed, also on an -errno of the agent's: then it is what the agent says of it
+ * @ret_text: malloc'ed, NULL if there was none
+ * @ret_refusal: 0, or an -errno of the agent's: then the text is what it says of it
  */
-static int receive_answer(int fd, char **ret_text, size_t *ret_length)
+static int receive_answer(int fd, char **ret_text, size_t *ret_length, int *ret_refusal)
 {
 	const size_t head_bytes = offsetof(struct coloc_data_wire, text);
 	struct coloc_data_wire packet;
@@ -133,7 +134,8 @@ static int receive_answer(int fd, char **ret_text, size_t *ret_length)
 		rc = got < 0 ? -errno : -EPROTO;
 		if (got < (ssize_t)head_bytes || got > (ssize_t)sizeof(packet) ||
 		    !header_fits(&packet.header) || packet.bytes > (size_t)got - head_bytes ||
-		    packet.bytes > ANSWER_MAX_BYTES - length)
+		    packet.bytes > ANSWER_MAX_BYTES - length ||
+		    (packet.header.type == COLOC_MSG_END && packet.status > 0))
 			goto fail;
 		if (packet.bytes > 0) {
 			grown = realloc(text, length + packet.bytes);
@@ -149,7 +151,8 @@ static int receive_answer(int fd, char **ret_text, size_t *ret_length)
 	}
 	*ret_text = text;
 	*ret_length = length;
-	return packet.status > 0 ? -EPROTO : packet.status;
+	*ret_refusal = packet.status;
+	return 0;
 
 fail:
 	free(text);
@@ -181,9 +184,9 @@ int ctl_ask(const struct ctl_options *options, enum coloc_verb verb, json_t **re
 	};
 	char *text = NULL;
 	size_t length = 0;
-	json_error_t where;
+	json_error_t where = {.text = "out of memory"};
 	json_t *answer;
-	int fd, rc;
+	int fd, rc, refusal = 0;
 
 	fd = connect_wait(options->socket, options->wait_s);
 	if (fd < 0) {
@@ -196,11 +199,14 @@ int ctl_ask(const struct ctl_options *options, enum coloc_verb verb, json_t **re
 			 strerror(-rc));
 		goto out;
 	}
-	rc = receive_answer(fd, &text, &length);
+	rc = receive_answer(fd, &text, &length, &refusal);
+	if (rc == 0 && refusal < 0) {
+		explain_refusal(refusal, text, length, error);
+		rc = 1;
+		goto out;
+	}
 	if (rc < 0) {
-		if (text)
-			explain_refusal(rc, text, length, error);
-		else if (rc == -EPROTO)
+		if (rc == -EPROTO)
 			snprintf(error, ERROR_BYTES,
 				 "agent socket %s: the answer is not of protocol version %u",
 				 options->socket, COLOC_PROTO_VERSION);
@@ -228,12 +234,16 @@ out:
 	return rc;
 }
 
-json_t *ctl_ask_or_complain(const struct ctl_options *options, enum coloc_verb verb)
+json_t *ctl_ask_or_complain(const struct ctl_options *options, enum coloc_verb verb, int *ret_exit)
 {
 	char error[ERROR_BYTES];
 	json_t *answer = NULL;
+	const int rc = ctl_ask(options, verb, &answer, error);
 
-	if (ctl_ask(options, verb, &answer, error) < 0)
+	if (rc != 0) {
 		fprintf(stderr, "colocctl: %s\n", error);
+		if (ret_exit)
+			*ret_exit = rc > 0 ? CTL_EXIT_NO : CTL_EXIT_AGENT;
+	}
 	return answer;
 }

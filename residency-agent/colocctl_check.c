@@ -294,7 +294,7 @@ static bool ends_with(const char *text, const char *end)
 /* The client's end: its remote port is the server's. New reference, or NULL. */
 static json_t *ask_for_stream(const struct ctl_options *options, const char *port)
 {
-	json_t *streams = ctl_ask_or_complain(options, COLOC_VERB_STREAMS);
+	json_t *streams = ctl_ask_or_complain(options, COLOC_VERB_STREAMS, NULL);
 	json_t *stream, *found = NULL;
 	char end[16];
 	size_t i;
@@ -405,7 +405,7 @@ int ctl_check(const struct ctl_options *options)
 	int rc, result = CTL_EXIT_NO;
 
 	/* Asked first, so that a missing agent is named as such. */
-	status = ctl_ask_or_complain(options, COLOC_VERB_STATUS);
+	status = ctl_ask_or_complain(options, COLOC_VERB_STATUS, NULL);
 	if (!status)
 		return CTL_EXIT_AGENT;
 	json_decref(status);

@@ -77,7 +77,7 @@ static int loader_says(const char *library, char *text, size_t size)
 
 static void look_at_library(json_t *findings)
 {
-	char path[PATH_MAX], text[FOUND_BYTES];
+	char path[PATH_MAX], text[FOUND_BYTES] = "";
 	int rc = tool_find_beside("libcoloc.so", COLOC_LIBDIR, R_OK, path);
 
 	if (rc < 0) {
@@ -252,7 +252,7 @@ static void look_at_agent(json_t *findings, const struct ctl_options *options)
 	char error[256];
 	int rc = ctl_ask(options, COLOC_VERB_STATUS, &status, error);
 
-	if (rc < 0) {
+	if (rc != 0) {
 		add(findings, "agent", "bad", cure_for_connect(rc), "%s", error);
 		return;
 	}

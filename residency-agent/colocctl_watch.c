@@ -84,7 +84,7 @@ int ctl_stats(const struct ctl_options *options)
 			return CTL_EXIT_USAGE;
 		}
 	}
-	stats = ctl_ask_or_complain(options, COLOC_VERB_STATS);
+	stats = ctl_ask_or_complain(options, COLOC_VERB_STATS, NULL);
 	if (!stats) {
 		json_decref(before);
 		return CTL_EXIT_AGENT;
@@ -126,7 +126,7 @@ static json_t *wait_for_rings(const struct ctl_options *options, int64_t deadlin
 	json_t *streams, *left;
 
 	for (;;) {
-		streams = ctl_ask_or_complain(options, COLOC_VERB_STREAMS);
+		streams = ctl_ask_or_complain(options, COLOC_VERB_STREAMS, NULL);
 		if (!streams)
 			return NULL;
 		left = select_on_ring(streams);
@@ -152,10 +152,11 @@ int ctl_drain(const struct ctl_options *options)
 	const int64_t begin = now_ms();
 	json_t *answer, *left;
 	size_t count;
+	int failed;
 
-	answer = ctl_ask_or_complain(options, COLOC_VERB_DRAIN);
+	answer = ctl_ask_or_complain(options, COLOC_VERB_DRAIN, &failed);
 	if (!answer)
-		return CTL_EXIT_AGENT;
+		return failed;
 	json_decref(answer);
 	left = wait_for_rings(options, begin + (int64_t)options->timeout_s * 1000);
 	if (!left)
@@ -277,8 +278,8 @@ int ctl_top(const struct ctl_options *options)
 		old_streams = streams;
 		last_ms = this_ms;
 		this_ms = now_ms();
-		stats = ctl_ask_or_complain(options, COLOC_VERB_STATS);
-		streams = stats ? ctl_ask_or_complain(options, COLOC_VERB_STREAMS) : NULL;
+		stats = ctl_ask_or_complain(options, COLOC_VERB_STATS, NULL);
+		streams = stats ? ctl_ask_or_complain(options, COLOC_VERB_STREAMS, NULL) : NULL;
 		if (!streams) {
 			rc = CTL_EXIT_AGENT;
 			break;
