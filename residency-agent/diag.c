@@ -4,7 +4,7 @@
  *
  * One exact question per socket through NETLINK_SOCK_DIAG: addresses, ports, cookie. The kernel
  * answers within send(), so nothing here waits. Seen on Linux 6.18, and kept by
- * tests/agent/test_diag_facts.c:
+ * tests/agent/test_agent_diag_facts.c:
  *
  *   - An IPv4-mapped IPv6 socket is found by its IPv4 addresses; which family is asked for does not
  *     matter for IPv4. The cookie must fit, else ENOENT.

@@ -5,13 +5,13 @@
  * A record is over when no process holds its socket. The kernel says so for certain only of an
  * orphan (diag.c); that a connection is closed does not mean that nobody reads the rest of it. So:
  *
- *   held by the kernel's word ............................ goes on
- *   orphan ............................................... over
+ *   held by the kernel's word ........................................... goes on
+ *   orphan, or closed and never on a ring: nothing can be lost .......... over
  *   closed, or the kernel cannot be asked: a process that uses the record still has a descriptor of
- *   the socket (its inode, in /proc) ..................... goes on
+ *   the socket (its inode, in /proc) .................................. goes on
  *     no process is known to use it and the ring has unread bytes: the same question about all
  *     processes, as a child may have inherited it unseen
- *     none has ........................................... over
+ *     none has .......................................................... over
  *
  * A record is looked at when a process says that it closed it, when a process dies, and now and then:
  * the sweep takes a bounded number each second, so that thousands of idle streams cost little.
@@ -161,7 +161,7 @@ static bool is_over(struct ra_agent *agent, struct ra_user *user, uint32_t index
 		note->inode = sock.inode;
 		return false;
 	}
-	if (sock.held == RA_ORPHAN)
+	if (sock.held == RA_ORPHAN || (sock.held == RA_CLOSED && note->seg == RA_NONE))
 		return true;
 	if (users_hold(user, record, note->inode))
 		return false;

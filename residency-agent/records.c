@@ -101,6 +101,7 @@ static int find_in(struct ra_agent *agent, struct ra_user *user, const struct sh
 			continue;
 		ra_diag_ask(agent, user, record, ret_sock);
 		if (ret_sock->held == RA_HELD && ra_record(&ref)) {
+			ra_note_get(agent, user, ref.record)->inode = ret_sock->inode;
 			*ret_ref = ref;
 			return 0;
 		}
