@@ -28,6 +28,7 @@
 #define SETS_MAX 4096u
 #define NESTED_MAX 8
 #define PASS_NS 20000u
+#define PASS_EVENTS 64 /* more are told by the next call */
 #define KICK_DATA 0xc010cc0ffee51c4bULL
 #define IN_EVENTS (EPOLLIN | EPOLLRDNORM)
 
@@ -48,7 +49,11 @@ struct set {
 	uint32_t refs;	   /* atomic; numbers that name it; 0 = free */
 	uint32_t sleepers; /* atomic; threads asleep in it */
 	uint32_t head, tail, queued;
-	uint32_t nested[NESTED_MAX]; /* 1 + number of a set inside this one */
+	struct {
+		uint32_t set; /* 1 + number of a set inside this one */
+		uint32_t events;
+		uint64_t data;
+	} nested[NESTED_MAX];
 	int epfd;
 	int kick_armed; /* the eventfd is in the set */
 };
@@ -69,12 +74,23 @@ static void *reserve(size_t bytes)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
-int pl_epset_init(void)
+/* At the first epoll_ctl(): a number may be in a set long before anybody knows that it is a stream. */
+static bool ready_to_remember(void)
 {
-	items = reserve(ITEMS_MAX * sizeof(*items));
-	sets = reserve(SETS_MAX * sizeof(*sets));
-	number_items = reserve(PL_FD_MAX * sizeof(*number_items));
-	return items && sets && number_items ? 0 : -1;
+	enum pl_lock_result lock;
+
+	if (shmt_load_acquire(&number_items))
+		return true;
+	lock = pl_lock(&items_lock);
+	if (!number_items) {
+		items = reserve(ITEMS_MAX * sizeof(*items));
+		sets = reserve(SETS_MAX * sizeof(*sets));
+		if (items && sets)
+			shmt_store_release(&number_items,
+					   (uint32_t *)reserve(PL_FD_MAX * sizeof(*number_items)));
+	}
+	pl_unlock(&items_lock, lock);
+	return number_items;
 }
 
 void pl_epset_forked(void)
@@ -82,6 +98,8 @@ void pl_epset_forked(void)
 	uint32_t i;
 
 	items_lock = 0;
+	if (!number_items)
+		return;
 	for (i = 0; i < SETS_MAX && sets[i].refs; i++) {
 		sets[i].lock = 0;
 		sets[i].sleepers = 0;
@@ -334,18 +352,22 @@ bool pl_epset_own_fd(int fd)
 
 /* ---- epoll_ctl --------------------------------------------------------------------------------- */
 
-static void change_nested(struct set *set, int op, uint32_t inner)
+/* A set inside a set; false: there is no room to remember it. */
+static bool change_nested(struct set *set, int op, uint32_t inner, const struct epoll_event *event)
 {
+	const uint32_t wanted = op == EPOLL_CTL_ADD ? 0 : inner + 1;
 	unsigned int i;
 
-	for (i = 0; i < NESTED_MAX; i++) {
-		if (op == EPOLL_CTL_DEL && set->nested[i] == inner + 1)
-			set->nested[i] = 0;
-		else if (op == EPOLL_CTL_ADD && !set->nested[i]) {
-			set->nested[i] = inner + 1;
-			return;
-		}
+	for (i = 0; i < NESTED_MAX && set->nested[i].set != wanted; i++)
+		;
+	if (i == NESTED_MAX)
+		return op != EPOLL_CTL_ADD;
+	if (op != EPOLL_CTL_DEL) {
+		set->nested[i].events = event->events;
+		set->nested[i].data = event->data.u64;
 	}
+	set->nested[i].set = op == EPOLL_CTL_DEL ? 0 : inner + 1;
+	return true;
 }
 
 /* A stream on a ring got an (other) interest: it must be seen by whoever waits, or will wait. */
@@ -357,18 +379,24 @@ static void show_stream(struct pl_stream *s)
 
 void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 {
+	const bool able = ready_to_remember();
 	struct pl_stream *s = pl_stream_get(fd);
 	const uint64_t entry = pl_fd_entry(fd);
 	enum pl_lock_result lock;
 	uint32_t n, *link;
 	int number;
 
-	if (PL_ENTRY_KIND(entry) == PL_PASS || !number_items)
+	if (PL_ENTRY_KIND(entry) == PL_PASS)
 		goto out;
+	if (!able) {
+		pl_process_unserved(COLOC_REASON_TABLE_FULL);
+		goto out;
+	}
 	if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
 		number = make_set(epfd);
-		if (number >= 0)
-			change_nested(&sets[number], op, PL_ENTRY_INDEX(entry));
+		if (number < 0 ||
+		    !change_nested(&sets[number], op, PL_ENTRY_INDEX(entry), event))
+			pl_process_unserved(COLOC_REASON_TABLE_FULL);
 		goto out;
 	}
 	number = op == EPOLL_CTL_ADD ? make_set(epfd) : pl_epset_of(epfd);
@@ -438,14 +466,20 @@ static bool report(struct set *set, struct item *item, struct epoll_event *event
 	return true;
 }
 
-/* Streams with ring bytes, each once. @hot: some awake stream, for the spin. */
-static int collect(struct set *set, struct epoll_event *events, int max, struct pl_stream **hot)
+/*
+ * Streams with ring bytes, each once. @hot: some awake stream, for the spin. @both: one of them is
+ * also waited for to be writable, level-triggered: only the kernel can tell.
+ */
+static int collect(struct set *set, struct epoll_event *events, int max, struct pl_stream **hot,
+		   bool *both)
 {
 	const enum pl_lock_result lock = pl_lock(&set->lock);
 	uint32_t turns = set->queued, n;
+	unsigned int i;
 	int found = 0;
 
 	*hot = NULL;
+	*both = false;
 	while (turns-- && found < max) {
 		struct item *item;
 
@@ -466,9 +500,19 @@ static int collect(struct set *set, struct epoll_event *events, int max, struct 
 		enqueue(set, n);
 		if (item->events & IN_EVENTS)
 			*hot = item->s;
-		found += report(set, item, &events[found]);
+		if (report(set, item, &events[found])) {
+			found++;
+			*both |= (item->events & (EPOLLOUT | EPOLLET)) == EPOLLOUT;
+		}
 	}
 	pl_unlock(&set->lock, lock);
+	for (i = 0; i < NESTED_MAX && found < max; i++) {
+		if (!set->nested[i].set || !(set->nested[i].events & IN_EVENTS) ||
+		    !pl_epset_ready_any(set->nested[i].set - 1))
+			continue;
+		events[found].events = set->nested[i].events & IN_EVENTS;
+		events[found++].data.u64 = set->nested[i].data;
+	}
 	return found;
 }
 
@@ -479,7 +523,7 @@ bool pl_epset_awake_any(uint32_t number)
 	if (sets[number].queued)
 		return true;
 	for (i = 0; i < NESTED_MAX; i++)
-		if (sets[number].nested[i] && pl_epset_awake_any(sets[number].nested[i] - 1))
+		if (sets[number].nested[i].set && pl_epset_awake_any(sets[number].nested[i].set - 1))
 			return true;
 	return false;
 }
@@ -502,7 +546,7 @@ bool pl_epset_ready_any(uint32_t number)
 	}
 	pl_unlock(&set->lock, lock);
 	for (i = 0; i < NESTED_MAX && !found; i++)
-		found = set->nested[i] && pl_epset_ready_any(set->nested[i] - 1);
+		found = set->nested[i].set && pl_epset_ready_any(set->nested[i].set - 1);
 	return found;
 }
 
@@ -512,8 +556,8 @@ void pl_epset_sleep(uint32_t number, int sleepers)
 
 	shmt_add(&sets[number].sleepers, (uint32_t)sleepers);
 	for (i = 0; i < NESTED_MAX; i++)
-		if (sets[number].nested[i])
-			pl_epset_sleep(sets[number].nested[i] - 1, sleepers);
+		if (sets[number].nested[i].set)
+			pl_epset_sleep(sets[number].nested[i].set - 1, sleepers);
 }
 
 bool pl_epset_settle(uint32_t number)
@@ -543,41 +587,45 @@ bool pl_epset_settle(uint32_t number)
 	}
 	pl_unlock(&set->lock, lock);
 	for (i = 0; i < NESTED_MAX; i++)
-		if (set->nested[i] && !pl_epset_settle(set->nested[i] - 1))
+		if (set->nested[i].set && !pl_epset_settle(set->nested[i].set - 1))
 			may_sleep = false;
 	return may_sleep;
 }
 
 /* Drop our own event; put those of a stream that is reported already on top of its entry. */
-static int merge(struct epoll_event *events, int have, int more)
+static int merge(struct epoll_event *events, int have, const struct epoll_event *more, int count)
 {
 	int i, j, n = have;
 
-	for (i = have; i < have + more; i++) {
-		if (events[i].data.u64 == KICK_DATA)
+	for (i = 0; i < count; i++) {
+		if (more[i].data.u64 == KICK_DATA)
 			continue;
 		for (j = 0; j < have; j++)
-			if (events[j].data.u64 == events[i].data.u64)
+			if (events[j].data.u64 == more[i].data.u64)
 				break;
 		if (j < have)
-			events[j].events |= events[i].events;
+			events[j].events |= more[i].events;
 		else
-			events[n++] = events[i];
+			events[n++] = more[i];
 	}
 	return n;
 }
 
+/* By a buffer of ours when something is to be merged: the caller's array is written as far as told. */
 static int kernel_pass(int epfd, struct epoll_event *events, int have, int max)
 {
-	int n = 0;
+	struct epoll_event buffer[PASS_EVENTS], *to = have ? buffer : events;
+	int room = max - have, n = 0;
 
-	if (have < max) {
-		n = pl_real.epoll_wait(epfd, events + have, max - have, 0);
+	if (have && room > PASS_EVENTS)
+		room = PASS_EVENTS;
+	if (room) {
+		n = pl_real.epoll_wait(epfd, to, room, 0);
 		if (n < 0)
 			return have ? have : -errno;
 	}
 	last_pass_ns = pl_now_ns();
-	return merge(events, have, n);
+	return merge(events, have, to, n);
 }
 
 static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events, int max,
@@ -604,7 +652,7 @@ static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events
 			rc = pl_real.epoll_pwait2(epfd, events, max, timeout, mask);
 		if (rc < 0 && errno == ENOSYS)
 			rc = pl_real.epoll_pwait(epfd, events, max, ms, mask);
-		rc = rc < 0 ? -errno : merge(events, 0, rc);
+		rc = rc < 0 ? -errno : merge(events, 0, events, rc);
 	}
 	pl_epset_sleep(number, -1);
 	last_pass_ns = pl_now_ns();
@@ -620,14 +668,15 @@ int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max
 	struct set *set = &sets[number];
 	struct pl_stream *hot;
 	struct pl_spin spin;
+	bool both;
 	int n;
 
 	for (;;) {
 		/* Half of the room for each side when the kernel's turn has come. */
 		const bool due = pl_now_ns() - last_pass_ns > PASS_NS;
 
-		n = collect(set, events, due && max > 1 ? max / 2 : max, &hot);
-		if (n && !(due && n < max))
+		n = collect(set, events, due && max > 1 ? max / 2 : max, &hot, &both);
+		if (n && !both && !(due && n < max))
 			return n;
 		if (n || timeout_ns == 0)
 			return kernel_pass(epfd, events, n, max);
@@ -652,6 +701,6 @@ int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max
 		if (n)
 			return n;
 		if (until != UINT64_MAX && pl_now_ns() >= until)
-			return collect(set, events, max, &hot);
+			return collect(set, events, max, &hot, &both);
 	}
 }

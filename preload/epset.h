@@ -12,7 +12,6 @@
 #include "real.h"
 #include "stream.h"
 
-int pl_epset_init(void);
 void pl_epset_forked(void);
 
 /* Life of the numbers; see stream.c. */

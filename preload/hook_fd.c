@@ -71,15 +71,28 @@ PL_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 	/* Now, or soon (EINPROGRESS), it may be a stream; its epoll items stay with it. */
 	if (pl_owner() && PL_ENTRY_KIND(pl_fd_entry(fd)) == PL_UNCONNECTED)
 		(void)pl_fd_set(fd, pl_fd_entry(fd), PL_UNKNOWN);
+	else if (rc == 0 && addr.__sockaddr__->sa_family == AF_UNSPEC && pl_owner())
+		pl_stream_fresh(fd); /* dissolved: it may be connected anew */
 	errno = saved;
 	return rc;
 }
 
 PL_EXPORT int shutdown(int fd, int how)
 {
+	struct pl_stream *s;
+	int rc, saved;
+
 	/* The kernel's FIN follows everything: a reader takes it only when the ring is empty. */
 	pl_enter();
-	return pl_real.shutdown(fd, how);
+	rc = pl_real.shutdown(fd, how);
+	saved = errno;
+	s = rc == 0 && how != SHUT_RD ? pl_hook_get(fd) : NULL;
+	if (s) {
+		pl_stream_shut(s);
+		pl_stream_put(s);
+	}
+	errno = saved;
+	return rc;
 }
 
 PL_EXPORT int close(int fd)

@@ -24,12 +24,14 @@ static ssize_t receive(struct pl_stream *s, int fd, void *buf, size_t len, int f
 	return rc;
 }
 
+/* As read(2) does it: no room is no wait, unlike recv(2). */
+
 static ssize_t receive_vec(struct pl_stream *s, int fd, const struct iovec *iov, int n, bool *pass)
 {
 	struct pl_vec v;
 	ssize_t rc = 0;
 
-	*pass = n < 0 || !pl_vec_init(&v, iov, (size_t)n);
+	*pass = n < 0 || !pl_vec_init(&v, iov, (size_t)n) || !v.total;
 	if (!*pass)
 		rc = pl_rx(s, fd, &v, 0, NULL);
 	pl_stream_put(s);
@@ -40,12 +42,13 @@ PL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
 	const int entry_errno = errno;
 	struct pl_stream *s = pl_hook_get(fd);
+	const struct iovec iov = { buf, len };
 	ssize_t rc;
 	bool pass;
 
 	if (!s)
 		return pl_real.read(fd, buf, len);
-	rc = receive(s, fd, buf, len, 0, &pass);
+	rc = receive_vec(s, fd, &iov, 1, &pass);
 	return pass ? pl_real.read(fd, buf, len) : pl_return(rc, entry_errno);
 }
 

@@ -121,6 +121,7 @@ static void see_passing(const struct msghdr *msg)
 			if (!s)
 				continue;
 			pl_stream_stay(s, COLOC_REASON_PASSED);
+			shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
 			if (shmt_load(&s->attached))
 				(void)pl_tx_leave(s, fd, false);
 			pl_stream_put(s);

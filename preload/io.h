@@ -20,6 +20,14 @@ struct pl_vec {
  */
 bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n);
 
+/**
+ * pl_readable(), pl_writable() - may @len bytes at @p be copied from, or to? What the kernel would
+ * answer with EFAULT must not end the program. The kernel is asked once for each new range of pages
+ * (MADV_POPULATE, Linux 5.14; before that: yes); a range that was good is believed to stay so.
+ */
+bool pl_readable(const void *p, size_t len);
+bool pl_writable(const void *p, size_t len);
+
 /** pl_vec_slice() - bytes [off, off+len) as at most @max vectors; how many; the rest is left out */
 size_t pl_vec_slice(const struct pl_vec *v, size_t off, size_t len, struct iovec *out, size_t max);
 

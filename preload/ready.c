@@ -34,6 +34,9 @@ bool pl_ready_settle(struct pl_stream *s)
 		may_sleep = true;
 		if (SHMT_CTL_MODE(ctl) == SHMT_TCP)
 			break;
+		may_sleep = false;
+		if (lock == PL_LOCK_NESTED) /* a handler must not end the run under its thread */
+			break;
 		if (SHMT_CTL_MODE(ctl) == SHMT_WAKING) {
 			shmt_rx_answer(&s->rx, ctl);
 			shmt_count(&rx->switches, 1);

@@ -114,9 +114,12 @@ static ssize_t receive_tcp(struct call *c, int flags)
 	in.dir = &s->rx;
 	in.outer = inside_of;
 	inside_of = &s->rx;
-	n = kernel_receive(c, c->v->total - c->done, flags);
+	n = kernel_receive(c, c->v->total - c->done,
+			   flags | (c->done ? MSG_DONTWAIT : 0)); /* see wait_for_rest */
 	if (n > 0 && !(flags & MSG_PEEK))
 		in.took = (size_t)n;
+	if (n < 0 && n != -EAGAIN && n != -EINTR && n != -EFAULT)
+		pl_stream_shut(s); /* reset, or timed out: sending fails now, too */
 	count_tcp(c, n);
 	/* End of stream, or nothing yet: only if no ring was opened meanwhile. */
 	if (n <= 0 && (n == 0 || n == -EAGAIN) && c->v->total > c->done &&
@@ -154,21 +157,25 @@ static ssize_t receive_limited(struct call *c, uint64_t missing)
 	return n;
 }
 
-static void copy_out(const struct call *c, uint64_t tail, size_t len)
+/* Return: @len, less if some of the caller's memory is bad, or -EFAULT */
+static ssize_t copy_out(const struct call *c, uint64_t tail, size_t len)
 {
 	struct iovec slice[SLICES];
 	size_t done = 0, n, i;
 
 	if (c->flags & MSG_TRUNC)
-		return; /* TCP discards */
+		return (ssize_t)len; /* TCP discards */
 	while (done < len) {
 		n = pl_vec_slice(c->v, c->done + done, len - done, slice, SLICES);
 		for (i = 0; i < n; i++) {
+			if (!pl_writable(slice[i].iov_base, slice[i].iov_len))
+				return done ? (ssize_t)done : -EFAULT;
 			shmt_ring_copy_out(&c->s->rx.ring, tail + done, slice[i].iov_base,
 					   slice[i].iov_len);
 			done += slice[i].iov_len;
 		}
 	}
+	return (ssize_t)done;
 }
 
 enum step {
@@ -188,8 +195,11 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 	uint64_t tail, missing;
 	int64_t avail;
 	uint32_t inside;
-	size_t n;
+	size_t room;
+	ssize_t n;
 
+	/* The tail first: a handler that consumes after this makes our move of it fail. */
+	tail = shmt_load(&s->rx.shared->tail);
 	*ctl = shmt_load(&s->rx.shared->ctl);
 	if (SHMT_CTL_MODE(*ctl) == SHMT_TCP || SHMT_CTL_MODE(*ctl) == SHMT_WAKING)
 		goto out;
@@ -212,23 +222,28 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		step = *ret == -ESTALE ? STEP_AGAIN : STEP_GOT;
 		goto out;
 	}
-	tail = shmt_load_relaxed(&s->rx.shared->tail);
 	avail = shmt_rx_avail(&s->rx, *ctl, tail);
 	if (avail < 0) {
-		*ret = pl_stream_reset(s, c->fd);
-		step = STEP_GOT;
+		/* Not if a handler has only moved both between our two looks. */
+		if (tail == shmt_load(&s->rx.shared->tail) &&
+		    *ctl == shmt_load(&s->rx.shared->ctl)) {
+			*ret = pl_stream_reset(s, c->fd);
+			step = STEP_GOT;
+		}
 	} else if (avail > 0) {
-		n = c->v->total - c->done;
-		if ((uint64_t)avail < n)
-			n = (size_t)avail;
-		copy_out(c, tail, n);
-		if (!(c->flags & MSG_PEEK)) {
-			if (!shmt_rx_consume(&s->rx, tail, n))
+		room = c->v->total - c->done;
+		n = copy_out(c, tail, (uint64_t)avail < room ? (size_t)avail : room);
+		if (n > 0 && !(c->flags & MSG_PEEK)) {
+			if (!shmt_rx_consume(&s->rx, tail, (size_t)n))
 				goto out; /* a handler of this thread took them */
-			shmt_count(&rx->ring_bytes, n);
+			shmt_count(&rx->ring_bytes, (uint64_t)n);
 			shmt_count(&rx->messages, 1);
 		}
-		*ret = (ssize_t)n;
+		*ret = n;
+		step = STEP_GOT;
+	} else if (lock == PL_LOCK_NESTED) {
+		/* What we interrupted goes on with this ring run: not to be ended under it. */
+		*ret = -EAGAIN;
 		step = STEP_GOT;
 	} else if (SHMT_CTL_MODE(*ctl) == SHMT_LEAVING) {
 		if (shmt_rx_settle(&s->rx, *ctl))
@@ -293,13 +308,39 @@ static ssize_t receive_once(struct call *c)
 	}
 }
 
+/*
+ * MSG_WAITALL with something received: a signal, a time-out or the end gives what there is. No receive
+ * may restart here, so the sleep is a poll.
+ */
+static ssize_t wait_for_rest(struct call *c)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLIN | POLLRDHUP };
+	struct timeval timeout = { 0 };
+	socklen_t len = sizeof(timeout);
+	ssize_t n;
+
+	n = receive_once(c);
+	if (n != -EAGAIN)
+		return n;
+	(void)getsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &len);
+	shmt_add(&c->s->rec->rx.pollers, 1);
+	if (pl_ready_settle(c->s))
+		n = pl_real.poll(&p, 1, timeout.tv_sec || timeout.tv_usec
+						? (int)(timeout.tv_sec * 1000 + timeout.tv_usec / 1000)
+						: -1);
+	else
+		n = 1;
+	shmt_sub(&c->s->rec->rx.pollers, 1);
+	return n > 0 ? receive_once(c) : n < 0 ? -EINTR : -EAGAIN;
+}
+
 static ssize_t receive_attached(struct call *c)
 {
 	const bool all = (c->flags & MSG_WAITALL) && !c->nonblock && !(c->flags & MSG_PEEK);
 	ssize_t n;
 
 	do {
-		n = receive_once(c);
+		n = c->done ? wait_for_rest(c) : receive_once(c);
 		if (n <= 0)
 			break;
 		c->done += (size_t)n;

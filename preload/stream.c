@@ -14,6 +14,7 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -30,20 +31,6 @@
 static struct pl_stream *streams;
 static uint64_t adopt_lock;  /* one at a time, so that a stream is made once */
 static uint64_t attach_lock; /* one at a time, so that it is mapped once */
-
-int pl_streams_init(uint32_t count)
-{
-	void *memory;
-
-	if (streams)
-		return 0;
-	memory = mmap(NULL, (size_t)count * sizeof(*streams), PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED)
-		return -1;
-	streams = memory;
-	return pl_epset_init();
-}
 
 static uint32_t index_of(const struct pl_stream *s)
 {
@@ -87,6 +74,34 @@ void pl_streams_claim(void)
 	if (!streams)
 		return;
 	each_stream(claim_visit);
+}
+
+static void share_visit(struct pl_stream *s)
+{
+	shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
+}
+
+/* In the parent, before the child is there. */
+static void before_fork(void)
+{
+	if (streams)
+		each_stream(share_visit);
+}
+
+int pl_streams_init(uint32_t count)
+{
+	void *memory;
+
+	if (streams)
+		return 0;
+	memory = mmap(NULL, (size_t)count * sizeof(*streams), PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (memory == MAP_FAILED)
+		return -1;
+	streams = memory;
+	if (pthread_atfork(before_fork, NULL, NULL) != 0)
+		return -1;
+	return 0;
 }
 
 static void forked_visit(struct pl_stream *s)
@@ -395,26 +410,18 @@ void pl_stream_put(struct pl_stream *s)
 }
 
 /*
- * Last descriptor here and no other process has the record: what lies unread in the ring would make a
- * kernel socket answer with a reset (RFC 1122 4.2.2.13), so ours does too.
+ * Last descriptor, and no other process has the socket: the other end is to learn it at its next call,
+ * as from a kernel. What lies unread in the ring would make a kernel socket answer with a reset
+ * (RFC 1122 4.2.2.13), so ours does too.
  */
-static void close_unread(struct pl_stream *s, int fd)
+static void last_close(struct pl_stream *s, int fd)
 {
 	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
-	const uint32_t proc = shmt_load(&pl.proc);
 	uint64_t ctl;
-	uint32_t i;
 
-	if (!shmt_load(&s->attached) || proc >= COLOC_PROCS_MAX)
+	if (!shmt_load(&s->attached) || (shmt_load(&s->rec->flags) & COLOC_RECORD_SHARED))
 		return;
-	for (i = 0; i < COLOC_PROCS_MAX / 64; i++) {
-		uint64_t others = shmt_load(&s->rec->procs[i]);
-
-		if (i == proc / 64)
-			others &= ~(1ull << proc % 64);
-		if (others)
-			return;
-	}
+	shmt_or(&s->rx.shared->flags, SHMT_DIR_CLOSED);
 	ctl = shmt_load(&s->rx.shared->ctl);
 	if (SHMT_CTL_MODE(ctl) != SHMT_TCP &&
 	    shmt_rx_avail(&s->rx, ctl, shmt_load(&s->rx.shared->tail)) > 0)
@@ -431,7 +438,7 @@ void pl_stream_forget(int fd)
 		s = &streams[PL_ENTRY_INDEX(entry)];
 		shmt_add(&s->inflight, 1);
 		if (shmt_sub(&s->fds, 1) == 1 && s->rec)
-			close_unread(s, fd);
+			last_close(s, fd);
 		pl_stream_put(s);
 		break;
 	case PL_EPOLL:
@@ -511,6 +518,12 @@ int pl_stream_evidence(int fd, struct shmt_evidence *ret)
 	ret->rcv_wscale = info.tcpi_rcv_wscale;
 	ret->valid = 1;
 	return 0;
+}
+
+void pl_stream_shut(struct pl_stream *s)
+{
+	if (shmt_load(&s->attached))
+		shmt_or(&s->tx.shared->flags, SHMT_DIR_STOPPED);
 }
 
 static enum coloc_reason stay_reason;

@@ -99,6 +99,9 @@ static inline bool pl_stream_wants_attach(const struct pl_stream *s)
 /** pl_stream_stay() - from now on by TCP, for @reason; unread ring bytes are still read first */
 void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason);
 
+/** pl_stream_shut() - what is sent from now on is the kernel's to judge: shut down, reset, over */
+void pl_stream_shut(struct pl_stream *s);
+
 /** pl_stream_reason() - why it is not on a ring */
 void pl_stream_reason(struct pl_stream *s, enum coloc_reason reason);
 

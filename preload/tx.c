@@ -214,6 +214,8 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 			return -ESTALE;
 		n = kernel_send(c, len);
 	}
+	if (n < 0 && n != -EAGAIN && n != -EINTR && attached)
+		pl_stream_shut(s);
 	if (n > 0) {
 		shmt_count(&tx->tcp_bytes, (uint64_t)n);
 		s->last_send_ns = now;
@@ -244,6 +246,8 @@ static ssize_t fill(struct call *c, uint64_t head, size_t len)
 	while (done < len) {
 		n = pl_vec_slice(c->v, c->done + done, len - done, slice, SLICES);
 		for (i = 0; i < n; i++) {
+			if (!pl_readable(slice[i].iov_base, slice[i].iov_len))
+				return done ? (ssize_t)done : -EFAULT;
 			shmt_ring_copy_in(ring, head + done, slice[i].iov_base, slice[i].iov_len);
 			done += slice[i].iov_len;
 		}
@@ -277,13 +281,22 @@ static enum step send_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		step = STEP_AGAIN;
 		if (SHMT_CTL_MODE(*ctl) != SHMT_WAKING && SHMT_CTL_MODE(*ctl) != SHMT_RING)
 			break;
+		/* A handler must not write where the call that it interrupted goes on copying to. */
 		step = STEP_LEAVE;
-		if (shmt_load_relaxed(&s->tx.shared->flags) & LEAVE_FLAGS)
+		if (lock == PL_LOCK_NESTED ||
+		    (shmt_load_relaxed(&s->tx.shared->flags) & LEAVE_FLAGS))
 			break;
 		space = shmt_tx_space(&s->tx, *ctl);
 		if (space <= 0) {
-			*ret = space < 0 ? pl_stream_reset(s, c->fd) : 0;
-			step = space < 0 ? STEP_ERROR : STEP_FULL;
+			step = STEP_FULL;
+			if (space == 0)
+				break;
+			/* Not if a handler has only moved both between the two looks. */
+			if (*ctl != shmt_load(&s->tx.shared->ctl) ||
+			    shmt_tx_space(&s->tx, *ctl) >= 0)
+				continue;
+			*ret = pl_stream_reset(s, c->fd);
+			step = STEP_ERROR;
 			break;
 		}
 		len = c->total - c->done;
