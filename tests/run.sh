@@ -28,10 +28,15 @@ seconds=${T_SECONDS:-5}
 temp=$(mktemp -d -t coloc-test.XXXXXX)
 passed=0 failed=0 skipped=0
 names=()
-agent_pid='' toggler_pid=''
+agent_pid='' toggler_pid='' test_pid=''
 
 cleanup()
 {
+	# timeout(1) hands it on to the whole test, which then tidies up after itself.
+	if [ -n "$test_pid" ]; then
+		kill -TERM "$test_pid" 2>/dev/null
+		wait "$test_pid"
+	fi
 	stop_toggler
 	stop_agent
 	rm -rf "$temp"
@@ -59,8 +64,12 @@ run_one()
 	local dir=$temp/work
 	mkdir -p "$dir"
 	start=$(date +%s%N)
-	(cd "$dir" && TMPDIR=$dir exec timeout -k 5 "$limit" "$@") >"$temp/output" 2>&1 </dev/null
+	# In the background, so that a signal to us is seen at once.
+	(cd "$dir" && TMPDIR=$dir exec timeout -k 10 "$limit" "$@") >"$temp/output" 2>&1 </dev/null &
+	test_pid=$!
+	wait "$test_pid"
 	status=$?
+	test_pid=''
 	end=$(date +%s%N)
 	local took
 	took=$(printf '%d.%d s' $(((end - start) / 1000000000)) $(((end - start) / 100000000 % 10)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2015,SC1091
 #
 # e2e.sh - what the end-to-end scripts share; to be sourced by bash, brings netns.sh
 #
@@ -17,6 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 T_BUILD=$(realpath "${T_BUILD:-build}")
 . tests/lib/netns.sh
 policy=plain
+
 
 fail()
 {
@@ -99,6 +100,8 @@ e2e_policies()
 		if [ "$policy" = always ] || [ "$policy${E2E_AUTO_MOVES:-}" = auto1 ]; then
 			[ "$by_ring" -gt 0 ] || fail "nothing moved: $(t_ctl A stats --json | jq -c .reasons)"
 		fi
+		t_agent_stop A
+		t_agent_stop B
 		t_guests_down
 	done
 }

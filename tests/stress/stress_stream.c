@@ -39,6 +39,7 @@ struct way {
 	uint64_t rng; /* its own: two threads may work on one end */
 	uint64_t seed, total, done;
 	uint64_t marks; /* --progress */
+	uint64_t ring;	/* sender: the stream's ring bytes both ways, when it had sent all */
 	uint64_t hash;
 	uint8_t *buf;
 	bool ended; /* sender: has shut down; receiver: has seen the end */
@@ -207,10 +208,14 @@ static bool was_cut(struct way *way, ssize_t n)
 static bool send_step(int fd, struct way *way, int flags)
 {
 	size_t len = random_size(&way->rng);
+	struct t_stream stream;
 	ssize_t n;
 
 	random_pause(&way->rng);
 	if (way->done == way->total) {
+		/* Asked while the socket still knows its peer. */
+		if (t_stream(fd, &stream))
+			way->ring = stream.tx_ring_bytes + stream.rx_ring_bytes;
 		T_OK(shutdown(fd, SHUT_WR));
 		way->ended = true;
 		return true;
@@ -383,17 +388,16 @@ static void way_init(struct way *way, uint64_t seed, uint64_t salt, uint64_t mos
 		way->total = most;
 	way->rng = rng ^ salt * 0x632be59bd9b4e019ULL;
 	way->hash = 0xcbf29ce484222325ULL;
-	way->done = 0;
+	way->done = way->ring = 0;
 	way->ended = false;
 }
 
-/* Ring bytes of the round as this end counts them, both ways. */
+/* Ring bytes of the round as this end counts them. */
 static uint64_t run_end(struct end *end, uint64_t seed, unsigned int side, uint64_t most,
 			bool exact)
 {
 	uint64_t rng = seed + side + 1;
 	const enum style style = (enum style)random_below(&rng, STYLES);
-	struct t_stream stream;
 
 	way_init(&end->tx, seed * 2 + side, 1, most, exact);
 	way_init(&end->rx, seed * 2 + !side, 2, most, exact);
@@ -401,7 +405,7 @@ static uint64_t run_end(struct end *end, uint64_t seed, unsigned int side, uint6
 		run_threads(end);
 	else
 		run_loop(end, style);
-	return t_stream(end->fd, &stream) ? stream.tx_ring_bytes + stream.rx_ring_bytes : 0;
+	return end->tx.ring;
 }
 
 static uint64_t one_round(struct end *end, uint64_t seed, uint64_t most, uint64_t *ret_bytes)

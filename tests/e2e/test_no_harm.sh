@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What is missing or wrong leaves the stream on TCP, whole, and the reason is told: peer not preloaded,
+# no agent, no region, a region of another version, an agent's socket that may not be opened, and
+# the policy never. HAZARDS 42, 46.
+. "$(dirname "$0")/../lib/e2e.sh"
+e2e_need jq setpriv
+
+stress=$T_BUILD/tests/stress/stress_stream
+bytes=30000000
+port=7000
+policy=always
+
+# Transfer from A to B and back; "how" of each end: plain, or preloaded. Leaves A's log in A.err.
+transfer() # HOW_A HOW_B [WRAPPER...]
+{
+	local how_a=$1 how_b=$2 server
+	shift 2
+	port=$((port + 1))
+	policy=$how_b
+	e2e_spawn B timeout 60 "$stress" --listen $port --seed $port --bytes $bytes \
+		>"$T_DIR/B.out" 2>"$T_DIR/B.err"
+	server=$T_PID
+	t_wait_port B $port || fail "it does not listen: $(cat "$T_DIR/B.err")"
+	policy=$how_a
+	e2e_run A timeout 60 "$@" "$stress" --connect "$T_ADDR_B" --port $port --seed $port \
+		--bytes $bytes >"$T_DIR/A.out" 2>"$T_DIR/A.err" || fail "client: $(cat "$T_DIR/A.err")"
+	wait "$server" || fail "server: $(cat "$T_DIR/B.err")"
+	[ "$(sed -n 's/^sent //p' "$T_DIR/A.out")" = "$(sed -n 's/^received //p' "$T_DIR/B.out")" ] ||
+		fail 'hashes differ'
+}
+
+# The log of the client names the reason; the agent, if there is one, has counted it.
+expect() # REASON
+{
+	grep -q "$1" "$T_DIR/A.err" || fail "COLOC_LOG=1 does not say $1: $(cat "$T_DIR/A.err")"
+	echo "$1: by TCP, and said so"
+}
+
+export COLOC_LOG=1
+
+t_net_up || fail 'no namespaces'
+transfer always always
+expect no-agent
+
+t_agent_start A && t_agent_start B && t_wait_agent A && t_wait_agent B || fail 'no agents'
+transfer always always
+[ "$(e2e_stat A bytes_ring)" -gt 0 ] || fail 'the ordinary case does not move'
+ring=$(e2e_stat A bytes_ring)
+
+transfer always plain
+expect peer-silent
+[ "$(e2e_stat A 'reasons["peer-silent"]')" -gt 0 ] || fail 'peer-silent is not counted'
+
+transfer never always
+expect policy-never
+
+# While it runs, colocctl streams tells why.
+policy=always
+t_spawn B socat -u TCP-LISTEN:6999 OPEN:/dev/null
+t_wait_port B 6999 || fail 'socat does not listen'
+mkfifo "$T_DIR/fifo"
+e2e_spawn A socat -u "OPEN:$T_DIR/fifo,rdonly" "TCP:$T_ADDR_B:6999"
+exec 9>"$T_DIR/fifo"
+head -c 1000000 /dev/zero >&9
+stream_says()
+{
+	t_ctl A streams --json | jq -e --arg reason "$1" 'any(.reason == $reason)' >/dev/null
+}
+e2e_await 10 stream_says peer-silent ||
+	fail "streams does not say peer-silent: $(t_ctl A streams --json)"
+exec 9>&-
+
+# Another user may not open the socket's folder.
+chmod 700 "$(dirname "$T_DIR/A.sock")"
+chmod 755 "$T_BUILD"
+transfer always always setpriv --reuid=65534 --regid=65534 --clear-groups
+expect agent-denied
+
+t_agent_stop A
+t_agent_stop B
+
+# A region that cannot be had, and one of a version to come (bytes 8 to 11 of the superblock).
+agent_with_region()
+{
+	local guest
+	for guest in A B; do
+		t_spawn $guest "$T_BUILD/residency-agent" --foreground --socket "$T_DIR/$guest.sock" \
+			--region "$1" >>"$T_DIR/agent-$guest.log" 2>&1
+		echo "$T_PID" >"$T_DIR/$guest.pid"
+		t_wait_agent $guest || fail 'no agent'
+	done
+	transfer always always
+	expect "$2"
+	t_agent_stop A
+	t_agent_stop B
+}
+
+agent_with_region "$T_DIR/no-such-folder/region" no-region
+cp "$T_DIR/region" "$T_DIR/region-99"
+printf '\143\0\0\0' | dd of="$T_DIR/region-99" bs=1 seek=8 conv=notrunc status=none
+agent_with_region "$T_DIR/region-99" region-version
+echo "ordinary case: $ring bytes by ring"
