@@ -28,6 +28,7 @@
 #define SETS_MAX 4096u
 #define NESTED_MAX 8
 #define PASS_NS 20000u
+#define SETTLE_NS 1000000u
 #define PASS_EVENTS 64 /* more are told by the next call */
 #define KICK_DATA 0xc010cc0ffee51c4bULL
 #define IN_EVENTS (EPOLLIN | EPOLLRDNORM)
@@ -55,7 +56,7 @@ struct set {
 		uint64_t data;
 	} nested[NESTED_MAX];
 	int epfd;
-	int kick_armed; /* the eventfd is in the set */
+	uint64_t settled_ns; /* when its streams were last settled */
 };
 
 static struct item *items;
@@ -227,7 +228,7 @@ static int make_set(int epfd)
 			continue;
 		set->head = set->tail = set->queued = 0;
 		set->sleepers = 0;
-		set->kick_armed = 0;
+		set->settled_ns = 0;
 		memset(set->nested, 0, sizeof(set->nested));
 		set->epfd = epfd;
 		if (pl_fd_set(epfd, entry, PL_ENTRY(PL_EPOLL, 0, i)))
@@ -342,6 +343,25 @@ void pl_epset_kick(struct pl_stream *s)
 	for (n = s->items; n; n = items[n - 1].next)
 		if (shmt_load(&sets[items[n - 1].set].sleepers))
 			kick_set(&sets[items[n - 1].set]);
+	pl_unlock(&items_lock, lock);
+}
+
+/* Setting the same again makes the kernel look whether the number is ready: an edge told once more. */
+static void tell_again(const struct item *item)
+{
+	struct epoll_event event = { .events = item->events, .data.u64 = item->data };
+
+	(void)pl_real.epoll_ctl(sets[item->set].epfd, EPOLL_CTL_MOD, item->fd, &event);
+}
+
+void pl_epset_tell_again(struct pl_stream *s)
+{
+	const enum pl_lock_result lock = pl_lock(&items_lock);
+	uint32_t n;
+
+	for (n = s->items; n; n = items[n - 1].next)
+		if ((items[n - 1].events & EPOLLET) && (items[n - 1].events & EPOLLOUT))
+			tell_again(&items[n - 1]);
 	pl_unlock(&items_lock, lock);
 }
 
@@ -574,9 +594,14 @@ bool pl_epset_settle(uint32_t number)
 		if (item->removed || !(item->events & IN_EVENTS))
 			continue;
 		/* Edge-triggered: bytes may lie unread, the kernel's too, and are not told again. */
-		if ((pl_ready_settle(item->s) && !(item->events & EPOLLET)) ||
-		    SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP)
+		if (pl_ready_settle(item->s) && !(item->events & EPOLLET))
 			continue;
+		if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
+			/* The kernel's edge of the end of stream may have been told while the ring
+			 * had bytes: it is told again if it stands. */
+			tell_again(item);
+			continue;
+		}
 		if ((item->events & EPOLLET) &&
 		    (shmt_rx_missing(&item->s->rx) ||
 		     item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1) &&
@@ -636,6 +661,7 @@ static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events
 	uint64_t now;
 
 	pl_epset_sleep(number, 1);
+	sets[number].settled_ns = pl_now_ns();
 	if (pl_epset_settle(number)) {
 		if (until_ns != UINT64_MAX) {
 			now = pl_now_ns();
@@ -678,6 +704,11 @@ int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max
 		n = collect(set, events, due && max > 1 ? max / 2 : max, &hot, &both);
 		if (n && !both && !(due && n < max))
 			return n;
+		if (!n && timeout_ns == 0 && begun - set->settled_ns > SETTLE_NS) {
+			/* Who never sleeps is to hear of an end of stream, too. */
+			set->settled_ns = begun;
+			(void)pl_epset_settle(number);
+		}
 		if (n || timeout_ns == 0)
 			return kernel_pass(epfd, events, n, max);
 		if (hot) {

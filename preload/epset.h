@@ -40,6 +40,9 @@ bool pl_epset_sleepers(struct pl_stream *s);
 /** pl_epset_kick() - wake those */
 void pl_epset_kick(struct pl_stream *s);
 
+/** pl_epset_tell_again() - a writable edge that the kernel has told is told once more */
+void pl_epset_tell_again(struct pl_stream *s);
+
 /** pl_epset_own_fd() - is @fd the descriptor that wakes sleepers? */
 bool pl_epset_own_fd(int fd);
 

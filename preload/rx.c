@@ -233,6 +233,7 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 	} else if (avail > 0) {
 		room = c->v->total - c->done;
 		n = copy_out(c, tail, (uint64_t)avail < room ? (size_t)avail : room);
+		s->dry = 0;
 		if (n > 0 && !(c->flags & MSG_PEEK)) {
 			if (!shmt_rx_consume(&s->rx, tail, (size_t)n))
 				goto out; /* a handler of this thread took them */
@@ -294,9 +295,16 @@ static ssize_t receive_once(struct call *c)
 			case STEP_GOT:
 				return n;
 			case STEP_EMPTY:
-				if (c->nonblock)
+				/*
+				 * The kernel alone knows of the end of the stream. Whoever asks twice
+				 * in a row may have been told of that.
+				 */
+				if (!c->nonblock)
+					wait_for_sender(c, ctl);
+				else if (++s->dry < 2)
 					return -EAGAIN;
-				wait_for_sender(c, ctl);
+				else
+					(void)pl_ready_settle(s);
 				break;
 			case STEP_OTHERS:
 				sched_yield();

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "epset.h"
 #include "lock.h"
 #include "log.h"
 #include "pairing.h"
@@ -378,6 +379,15 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 	return true;
 }
 
+/*
+ * A receiver was woken by our payload and has not come out of the kernel: it is on its way, unless it
+ * was stopped. So look for 50 us, then nap; there is nothing of the kernel's that one could sleep on.
+ * A call that must not wait gives up after 2 ms, and at once while the receiver stays where it is;
+ * the kernel calls the socket writable all the time, so edge-triggered sets are told again.
+ */
+#define LEAVE_SPIN_NS 50000u
+#define LEAVE_GIVE_UP_NS 2000000u
+
 int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 {
 	struct pollfd p = { .fd = fd, .events = 0 };
@@ -388,6 +398,7 @@ int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 		ctl = shmt_load(&s->tx.shared->ctl);
 		rc = shmt_tx_leave(&s->tx, ctl);
 		if (rc == 0) {
+			s->stuck = 0;
 			if (SHMT_CTL_MODE(ctl) == SHMT_WAKING || SHMT_CTL_MODE(ctl) == SHMT_RING)
 				pl_log(2, "port %u to %u: leaves the ring", s->rec->local.port,
 				       s->rec->remote.port);
@@ -395,22 +406,20 @@ int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 		}
 		if (rc == -EAGAIN)
 			continue;
-		/*
-		 * A receiver was woken by our payload and has not come out of the kernel: it is on
-		 * its way, unless it was stopped. So look, give way, and then nap; there is nothing
-		 * of the kernel's that we could sleep on.
-		 */
 		now = pl_now_ns();
 		if (!begun)
 			begun = now;
-		if (now - begun < 50000) {
+		if (now - begun < LEAVE_SPIN_NS) {
 			shmt_pause();
 			continue;
 		}
-		if (nonblock && now - begun > 2000000)
-			return -EAGAIN;
 		if (pl_real.poll(&p, 1, 1) > 0) /* reset, or closed by both: nobody reads */
 			return 0;
+		if (nonblock && (s->stuck || now - begun > LEAVE_GIVE_UP_NS)) {
+			s->stuck = 1;
+			pl_epset_tell_again(s);
+			return -EAGAIN;
+		}
 	}
 }
 
