@@ -36,14 +36,15 @@
 #include "pairing.h"
 #include "record_layout.h"
 
-#define RA_BEAT_S 0.1 /* of the heartbeat */
+#define RA_BEAT_S      0.1 /* of the heartbeat */
 #define RA_BEATS_PER_S 10u
-#define RA_NONE UINT32_MAX
+#define RA_NONE	       UINT32_MAX
 
 struct ra_user;
 struct ra_conn;
 
-/* ---- what the agent keeps for itself ----------------------------------------------------------- */
+/* ---- what the agent keeps for itself -----------------------------------------------------------
+ */
 
 /* A record by place and life. */
 struct ra_ref {
@@ -72,10 +73,10 @@ struct ra_note {
 /* A process that said HELLO. */
 struct ra_proc {
 	struct ra_user *user;
-	uint32_t slot;	     /* its bit in a record's procs */
-	uint64_t birth;	     /* grows with each HELLO of the user */
-	pid_t pid;	     /* in the agent's PID namespace; 0 = not visible from here */
-	int pid_fd;	     /* -1 = none: then the connection tells its death */
+	uint32_t slot;	/* its bit in a record's procs */
+	uint64_t birth; /* grows with each HELLO of the user */
+	pid_t pid;	/* in the agent's PID namespace; 0 = not visible from here */
+	int pid_fd;	/* -1 = none: then the connection tells its death */
 	ev_io dead;
 	struct ra_conn *conn; /* NULL: it closed the connection, and lives */
 	uint64_t netns;
@@ -135,18 +136,18 @@ struct ra_wait {
 };
 
 /* A growing array. */
-#define RA_LIST(type)                                                                              \
-	struct {                                                                                   \
-		type *at;                                                                          \
-		uint32_t count, room;                                                              \
+#define RA_LIST(type)                 \
+	struct {                      \
+		type *at;             \
+		uint32_t count, room; \
 	}
 
-/** ra_list_add() - append @item; ends the program without memory, as there is nothing better to do */
+/** ra_list_add() - append @item; ends the program without memory, as there is nothing better to do
+ */
 #define ra_list_add(list, item)                                                                    \
 	do {                                                                                       \
 		if ((list)->count == (list)->room)                                                 \
-			(list)->at = ra_list_grow((list)->at, &(list)->room,                       \
-						  sizeof(*(list)->at));                            \
+			(list)->at = ra_list_grow((list)->at, &(list)->room, sizeof(*(list)->at)); \
 		(list)->at[(list)->count++] = (item);                                              \
 	} while (0)
 
@@ -251,7 +252,8 @@ struct ra_leak {
 	uint8_t side;
 };
 
-/* ---- attach.c ---------------------------------------------------------------------------------- */
+/* ---- attach.c ----------------------------------------------------------------------------------
+ */
 
 /**
  * ra_attach_lock() - take the folder of the socket: one agent serves it
@@ -259,13 +261,15 @@ struct ra_leak {
  */
 int ra_attach_lock(struct ra_agent *agent);
 
-/** ra_attach() - open, check, measure the region and register; without one region_reason says why */
+/** ra_attach() - open, check, measure the region and register; without one region_reason says why
+ */
 void ra_attach(struct ra_agent *agent);
 
 /** ra_detach() - at the end. @forget: nothing of this life is left: give the slot back */
 void ra_detach(struct ra_agent *agent, bool forget);
 
-/* ---- guests.c ---------------------------------------------------------------------------------- */
+/* ---- guests.c ----------------------------------------------------------------------------------
+ */
 
 void ra_guests_start(struct ra_agent *agent);
 /** ra_guest_refuses() - NONE, or why no new ring may be made with the guest at @slot */
@@ -273,16 +277,19 @@ enum coloc_reason ra_guest_refuses(const struct ra_agent *agent, uint32_t slot, 
 /** ra_guest_name() - of any slot, for people; @name: 24 bytes. Return: @name */
 const char *ra_guest_name(const struct ra_agent *agent, uint32_t slot, char *name);
 
-/* ---- residency.c ------------------------------------------------------------------------------- */
+/* ---- residency.c -------------------------------------------------------------------------------
+ */
 
 int ra_residency_start(struct ra_agent *agent);
 /** ra_residency_update() - look at all addresses again: the directory gets what is different */
 void ra_residency_update(struct ra_agent *agent);
 void ra_residency_stop(struct ra_agent *agent);
 
-/* ---- local.c ----------------------------------------------------------------------------------- */
+/* ---- local.c -----------------------------------------------------------------------------------
+ */
 
-/** ra_local_start() - take over the memories that an earlier agent of this life left, or remove them */
+/** ra_local_start() - take over the memories that an earlier agent of this life left, or remove
+ * them */
 void ra_local_start(struct ra_agent *agent);
 /** ra_local_mend() - cut off users whose file was truncated; each beat */
 void ra_local_mend(struct ra_agent *agent);
@@ -294,7 +301,8 @@ void ra_local_beat(struct ra_agent *agent);
 /** ra_local_stop() - unmap all. @forget: remove the files */
 void ra_local_stop(struct ra_agent *agent, bool forget);
 
-/* ---- records.c --------------------------------------------------------------------------------- */
+/* ---- records.c ---------------------------------------------------------------------------------
+ */
 
 /** ra_record() - the record of @ref, NULL if that life of it is over */
 struct coloc_record_shared *ra_record(const struct ra_ref *ref);
@@ -324,8 +332,8 @@ void ra_record_release(struct ra_agent *agent, struct ra_note *note);
 void ra_record_end(struct ra_agent *agent, struct ra_user *user, uint32_t record);
 
 /* Every record that is not FREE, in @user; @record is set. */
-#define ra_for_each_used(user, record)                                                             \
-	for ((record) = ra_next_used((user), 0); (record) < (user)->record_count;                  \
+#define ra_for_each_used(user, record)                                            \
+	for ((record) = ra_next_used((user), 0); (record) < (user)->record_count; \
 	     (record) = ra_next_used((user), (record) + 1))
 
 /** ra_next_used() - first used record from @from on; record_count = none */
@@ -334,7 +342,8 @@ uint32_t ra_next_used(const struct ra_user *user, uint32_t from);
 /** ra_any_used() - whether any user has any record */
 bool ra_any_used(const struct ra_agent *agent);
 
-/* ---- diag.c ------------------------------------------------------------------------------------ */
+/* ---- diag.c ------------------------------------------------------------------------------------
+ */
 
 enum ra_held {
 	RA_HELD,    /* some process has a descriptor */
@@ -358,7 +367,8 @@ void ra_diag_offer(struct ra_agent *agent, struct ra_user *user, uint64_t netns,
 /** ra_diag_forget() - close the sockets of namespaces that no process of @user is in */
 void ra_diag_forget(struct ra_user *user);
 
-/* ---- packets.c, procs.c ------------------------------------------------------------------------ */
+/* ---- packets.c, procs.c ------------------------------------------------------------------------
+ */
 
 /** ra_packets_listen() - the socket; -errno and a line in the log */
 int ra_packets_listen(struct ra_agent *agent);
@@ -385,7 +395,8 @@ void ra_proc_free(struct ra_agent *agent, struct ra_proc *proc);
 /** ra_access_allowed() - may this peer use the agent at all? */
 bool ra_access_allowed(const struct ra_agent *agent, int fd, uid_t uid, gid_t gid);
 
-/* ---- grants.c, offers.c ------------------------------------------------------------------------ */
+/* ---- grants.c, offers.c ------------------------------------------------------------------------
+ */
 
 /** ra_join() - the record @record of @user asks for a ring */
 void ra_join(struct ra_agent *agent, struct ra_user *user, uint32_t record, uint32_t generation);
@@ -425,7 +436,8 @@ void ra_offer_begin(struct ra_agent *agent, const struct ra_ref *ref, const stru
 /** ra_offer_cancel() - the record of wait @i is over, or got its ring another way */
 void ra_offer_cancel(struct ra_agent *agent, uint32_t i);
 
-/* ---- reclaim.c, drain.c ------------------------------------------------------------------------ */
+/* ---- reclaim.c, drain.c ------------------------------------------------------------------------
+ */
 
 /** ra_reclaim_start() - the sweep; and what the last agent left unfinished */
 void ra_reclaim_start(struct ra_agent *agent);
@@ -448,7 +460,8 @@ void ra_drain_granted(struct ra_agent *agent, struct ra_user *user, uint32_t rec
 /** ra_streams_on_ring() - streams of which a direction is not in mode TCP */
 uint32_t ra_streams_on_ring(const struct ra_agent *agent);
 
-/* ---- control.c, answers.c ---------------------------------------------------------------------- */
+/* ---- control.c, answers.c ----------------------------------------------------------------------
+ */
 
 void ra_control(struct ra_agent *agent, struct ra_conn *conn, uint32_t verb);
 /** ra_answer_...() - JSON, malloc'ed; NULL without memory */

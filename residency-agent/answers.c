@@ -31,7 +31,7 @@ static json_int_t number(uint64_t value)
 
 static const char *print_address(const uint8_t addr[16], char *text, size_t size)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
 	if (!memcmp(addr, mapped, 12))
 		return inet_ntop(AF_INET, addr + 12, text, (socklen_t)size);
@@ -57,7 +57,8 @@ static void print_command(const char *from, char text[16])
 			text[i] = '?';
 }
 
-/* ---- status ------------------------------------------------------------------------------------ */
+/* ---- status ------------------------------------------------------------------------------------
+ */
 
 static const char *state_name(const struct ra_agent *agent, uint32_t slot)
 {
@@ -98,7 +99,7 @@ static json_t *guest_status(const struct ra_agent *agent)
 
 static json_t *guests_status(const struct ra_agent *agent)
 {
-	uint32_t addresses[SHMT_GUESTS_MAX] = { 0 };
+	uint32_t addresses[SHMT_GUESTS_MAX] = {0};
 	json_t *list = json_array();
 	const struct ra_watch *watch;
 	char name[24];
@@ -118,25 +119,25 @@ static json_t *guests_status(const struct ra_agent *agent)
 		if (!shmt_guest_alive(&agent->region, i, SHMT_GUEST_EPOCH(word)))
 			continue;
 		json_array_append_new(
-			list, json_pack("{s:i, s:I, s:s, s:s, s:b, s:b, s:i}", "slot", (int)i,
-					"epoch", number(SHMT_GUEST_EPOCH(word)), "name",
-					ra_guest_name(agent, i, name), "state",
-					state_name(agent, i), "suspect",
-					watch->suspect && i != agent->guest.slot, "self",
-					i == agent->guest.slot, "addresses", (int)addresses[i]));
+			list,
+			json_pack("{s:i, s:I, s:s, s:s, s:b, s:b, s:i}", "slot", (int)i, "epoch",
+				  number(SHMT_GUEST_EPOCH(word)), "name",
+				  ra_guest_name(agent, i, name), "state", state_name(agent, i),
+				  "suspect", watch->suspect && i != agent->guest.slot, "self",
+				  i == agent->guest.slot, "addresses", (int)addresses[i]));
 	}
 	return list;
 }
 
 static json_t *segments_status(const struct ra_agent *agent)
 {
-	struct shmt_segment_usage usage = { 0 };
+	struct shmt_segment_usage usage = {0};
 
 	if (agent->region.base)
 		shmt_segment_usage(&agent->region, &agent->guest, &usage);
 	return json_pack("{s:i, s:I, s:I, s:i, s:i, s:i}", "used", (int)usage.used, "used_bytes",
-			 number(usage.used_bytes), "free_bytes", number(usage.free_bytes),
-			 "chunks", (int)usage.chunks_total, "chunks_own", (int)usage.chunks_own,
+			 number(usage.used_bytes), "free_bytes", number(usage.free_bytes), "chunks",
+			 (int)usage.chunks_total, "chunks_own", (int)usage.chunks_own,
 			 "chunks_free", (int)usage.chunks_free);
 }
 
@@ -148,9 +149,9 @@ static json_t *addresses_status(const struct ra_agent *agent)
 
 	for (i = 0; i < agent->addresses.count; i++)
 		if (agent->addresses.at[i].published)
-			json_array_append_new(list, json_string(print_address(
-							    agent->addresses.at[i].addr, text,
-							    sizeof(text))));
+			json_array_append_new(list,
+					      json_string(print_address(agent->addresses.at[i].addr,
+									text, sizeof(text))));
 	return list;
 }
 
@@ -175,8 +176,7 @@ char *ra_answer_status(const struct ra_agent *agent)
 		room += user->record_count;
 		for (slot = 0; slot < COLOC_PROCS_MAX; slot++)
 			processes += user->procs[slot] != NULL;
-		ra_for_each_used(user, index)
-			records++;
+		ra_for_each_used(user, index) records++;
 	}
 	return dump(json_pack(
 		"{s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:{s:b, s:i}, s:o}",
@@ -189,7 +189,8 @@ char *ra_answer_status(const struct ra_agent *agent)
 		"addresses", addresses_status(agent)));
 }
 
-/* ---- streams ----------------------------------------------------------------------------------- */
+/* ---- streams -----------------------------------------------------------------------------------
+ */
 
 static const char *mode_name(const struct shmt_seg_shared *seg, unsigned int side)
 {
@@ -218,29 +219,28 @@ static json_t *stream(const struct ra_agent *agent, const struct ra_user *user, 
 {
 	const struct coloc_record_shared *record = &user->records[index];
 	const struct ra_note *note = &user->notes[index];
-	const struct shmt_seg_shared *seg =
-		note->generation == shmt_load(&record->generation) ? ra_record_seg(agent, note)
-								   : NULL;
+	const struct shmt_seg_shared *seg = note->generation == shmt_load(&record->generation)
+						    ? ra_record_seg(agent, note)
+						    : NULL;
 	const uint32_t reason = shmt_load_relaxed(&record->reason);
 	char local[64], remote[64], command[16], name[24];
 
 	print_endpoint(&record->local, local, sizeof(local));
 	print_endpoint(&record->remote, remote, sizeof(remote));
 	print_command(record->command, command);
-	return json_pack("{s:i, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I,"
-			 " s:I, s:I, s:I, s:I}",
-			 "pid", (int)record->pid, "command", command, "user", (int)user->uid,
-			 "local", local, "remote", remote, "peer_guest",
-			 ra_guest_name(agent, record->peer_guest, name), "tx_mode",
-			 mode_name(seg, note->side), "rx_mode", mode_name(seg, !note->side),
-			 "reason", coloc_reason_name(reason), "grant",
-			 grant_name(shmt_load_relaxed(&record->grant)), "tx_ring_bytes",
-			 number(record->tx.ring_bytes), "tx_tcp_bytes",
-			 number(record->tx.tcp_bytes), "rx_ring_bytes",
-			 number(record->rx.ring_bytes), "rx_tcp_bytes",
-			 number(record->rx.tcp_bytes), "tx_messages", number(record->tx.messages),
-			 "rx_messages", number(record->rx.messages), "tx_switches",
-			 number(record->tx.switches), "rx_switches", number(record->rx.switches));
+	return json_pack(
+		"{s:i, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I,"
+		" s:I, s:I, s:I, s:I}",
+		"pid", (int)record->pid, "command", command, "user", (int)user->uid, "local", local,
+		"remote", remote, "peer_guest", ra_guest_name(agent, record->peer_guest, name),
+		"tx_mode", mode_name(seg, note->side), "rx_mode", mode_name(seg, !note->side),
+		"reason", coloc_reason_name(reason), "grant",
+		grant_name(shmt_load_relaxed(&record->grant)), "tx_ring_bytes",
+		number(record->tx.ring_bytes), "tx_tcp_bytes", number(record->tx.tcp_bytes),
+		"rx_ring_bytes", number(record->rx.ring_bytes), "rx_tcp_bytes",
+		number(record->rx.tcp_bytes), "tx_messages", number(record->tx.messages),
+		"rx_messages", number(record->rx.messages), "tx_switches",
+		number(record->tx.switches), "rx_switches", number(record->rx.switches));
 }
 
 char *ra_answer_streams(const struct ra_agent *agent)
@@ -250,13 +250,14 @@ char *ra_answer_streams(const struct ra_agent *agent)
 	uint32_t index;
 
 	for (user = agent->users; user; user = user->next)
-		ra_for_each_used(user, index)
-			if (shmt_load_acquire(&user->records[index].state) == COLOC_RECORD_LIVE)
-				json_array_append_new(list, stream(agent, user, index));
+		ra_for_each_used(user, index) if (shmt_load_acquire(&user->records[index].state) ==
+						  COLOC_RECORD_LIVE)
+			json_array_append_new(list, stream(agent, user, index));
 	return dump(list);
 }
 
-/* ---- stats ------------------------------------------------------------------------------------- */
+/* ---- stats -------------------------------------------------------------------------------------
+ */
 
 static void add_live(const struct ra_user *user, struct coloc_totals_shared *sum)
 {
@@ -275,7 +276,7 @@ static void add_live(const struct ra_user *user, struct coloc_totals_shared *sum
 
 char *ra_answer_stats(const struct ra_agent *agent)
 {
-	struct coloc_totals_shared sum = { 0 };
+	struct coloc_totals_shared sum = {0};
 	const uint64_t *from;
 	const struct ra_user *user;
 	json_t *reasons = json_object();

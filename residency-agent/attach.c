@@ -2,16 +2,18 @@
 /*
  * attach.c - the region, and this guest's life in it
  *
- * A life of the guest is a slot and an epoch in the region. It lasts until the guest reboots, however
- * often its agent is restarted, because processes and their rings live on without an agent. So the
- * life is written down in the file "guest" beside the socket, with the boot id and the region that it
- * belongs to; if one of them is another now, or the file is gone, a new life begins and what the old
- * one left beside the socket is void. The file is also the lock that keeps a second agent out.
+ * A life of the guest is a slot and an epoch in the region. It lasts until the guest reboots,
+ * however often its agent is restarted, because processes and their rings live on without an agent.
+ * So the life is written down in the file "guest" beside the socket, with the boot id and the
+ * region that it belongs to; if one of them is another now, or the file is gone, a new life begins
+ * and what the old one left beside the socket is void. The file is also the lock that keeps a
+ * second agent out.
  *
  * The identity lets a guest that rebooted bury its earlier life. It must never be that of another
- * living guest: it is made of what hypervisors promise to be unique (the product uuid) and the socket's
- * path, and counts only if it is not in use by somebody who lives. Where there is no such thing it is
- * random; then an earlier life is found dead by its lock (one kernel) or stays a suspect.
+ * living guest: it is made of what hypervisors promise to be unique (the product uuid) and the
+ * socket's path, and counts only if it is not in use by somebody who lives. Where there is no such
+ * thing it is random; then an earlier life is found dead by its lock (one kernel) or stays a
+ * suspect.
  */
 #include "agent.h"
 
@@ -80,7 +82,8 @@ static bool hex_scan(uint8_t *bytes, const char *text, size_t count)
 	return true;
 }
 
-/* ---- the file "guest" -------------------------------------------------------------------------- */
+/* ---- the file "guest" --------------------------------------------------------------------------
+ */
 
 static bool read_life(struct ra_agent *agent, struct life *ret_life)
 {
@@ -124,7 +127,8 @@ int ra_attach_lock(struct ra_agent *agent)
 			close(fd);
 			return rc;
 		}
-		/* An agent that went for good removed this very file: a lock on it keeps nobody out. */
+		/* An agent that went for good removed this very file: a lock on it keeps nobody
+		 * out. */
 		if (st.st_nlink == 0)
 			close(fd);
 	} while (st.st_nlink == 0);
@@ -132,7 +136,8 @@ int ra_attach_lock(struct ra_agent *agent)
 	return 0;
 }
 
-/* ---- who we are -------------------------------------------------------------------------------- */
+/* ---- who we are --------------------------------------------------------------------------------
+ */
 
 static void find_names(struct ra_agent *agent)
 {
@@ -167,7 +172,8 @@ static bool identity_taken(const struct ra_agent *agent, const uint8_t identity[
 	for (slot = 0; slot < agent->region.guest_count; slot++) {
 		entry = &agent->region.guests[slot];
 		word = shmt_load_acquire(&entry->word);
-		if (SHMT_GUEST_STATE(word) == SHMT_GUEST_FREE || memcmp(entry->identity, identity, 16))
+		if (SHMT_GUEST_STATE(word) == SHMT_GUEST_FREE ||
+		    memcmp(entry->identity, identity, 16))
 			continue;
 		/* On another kernel: the same machine before it rebooted. */
 		if (entry->kernel_id == agent->kernel_id &&
@@ -193,7 +199,8 @@ static void choose_identity(struct ra_agent *agent)
 	random_identity(agent->identity);
 }
 
-/* ---- the region -------------------------------------------------------------------------------- */
+/* ---- the region --------------------------------------------------------------------------------
+ */
 
 static void close_fd(int *fd)
 {
@@ -215,8 +222,8 @@ static void no_region(struct ra_agent *agent, enum coloc_reason reason)
 /* -errno: said why in the log and in region_reason. */
 static int map_region(struct ra_agent *agent)
 {
-	const char *path = agent->region_override ? agent->region_override
-						  : agent->conf.region_path;
+	const char *path =
+		agent->region_override ? agent->region_override : agent->conf.region_path;
 	enum coloc_reason reason = COLOC_REASON_NO_REGION;
 	int64_t bytes;
 	int rc;
@@ -250,7 +257,8 @@ static int map_region(struct ra_agent *agent)
 	agent->region_mbps = shmt_region_read_mbps(&agent->region);
 	if (agent->region_mbps < agent->conf.region_min_read_mbps) {
 		ra_log(SD_ERR,
-		       "region %s reads at %" PRIu64 " MB/s, less than region.min_read_mbps = %" PRIu64
+		       "region %s reads at %" PRIu64
+		       " MB/s, less than region.min_read_mbps = %" PRIu64
 		       ": it is mapped uncached and not used",
 		       agent->region_path, agent->region_mbps, agent->conf.region_min_read_mbps);
 		reason = COLOC_REASON_REGION_SLOW;
@@ -305,7 +313,9 @@ void ra_attach(struct ra_agent *agent)
 	known = read_life(agent, &life) && !strcmp(life.boot_id, agent->boot_id);
 	agent->new_life = !known;
 	if (map_region(agent) == 0 && enter_region(agent, known ? &life : NULL) == 0)
-		ra_log(SD_INFO, "region %s: %" PRIu64 " MiB, %" PRIu64 " MB/s; guest %u '%s', epoch %" PRIu64,
+		ra_log(SD_INFO,
+		       "region %s: %" PRIu64 " MiB, %" PRIu64
+		       " MB/s; guest %u '%s', epoch %" PRIu64,
 		       agent->region_path, agent->region.bytes >> 20, agent->region_mbps,
 		       agent->guest.slot, agent->name, agent->guest.epoch);
 	else if (known && life.epoch)

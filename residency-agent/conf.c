@@ -32,21 +32,17 @@ struct option_row {
 };
 
 static const struct option_row rows[] = {
-#define SETTING(section_, key_, def_, min_, max_, text_)                                           \
-	{ .section = #section_,                                                                    \
-	  .key = #key_,                                                                            \
-	  .kind = KIND_SHIM,                                                                       \
-	  .number = (def_),                                                                        \
-	  .min = (min_),                                                                           \
-	  .max = (max_),                                                                           \
-	  .offset = offsetof(struct coloc_settings, section_##_##key_),                            \
-	  .text = (text_) },
-#define AGENT_SETTING(section_, key_, def_, text_)                                                 \
-	{ .section = #section_,                                                                    \
-	  .key = #key_,                                                                            \
-	  .kind = KIND_AGENT,                                                                      \
-	  .string = (def_),                                                                        \
-	  .text = (text_) },
+#define SETTING(section_, key_, def_, min_, max_, text_)               \
+	{.section = #section_,                                         \
+	 .key = #key_,                                                 \
+	 .kind = KIND_SHIM,                                            \
+	 .number = (def_),                                             \
+	 .min = (min_),                                                \
+	 .max = (max_),                                                \
+	 .offset = offsetof(struct coloc_settings, section_##_##key_), \
+	 .text = (text_)},
+#define AGENT_SETTING(section_, key_, def_, text_) \
+	{.section = #section_, .key = #key_, .kind = KIND_AGENT, .string = (def_), .text = (text_)},
 	COLOC_AGENT_SETTINGS(AGENT_SETTING) COLOC_SHIM_SETTINGS(SETTING)
 #undef SETTING
 #undef AGENT_SETTING
@@ -114,16 +110,15 @@ int ra_conf_number(const char *value, int64_t min, int64_t max, int64_t *ret_num
 		if (max == INT64_MAX)
 			snprintf(why, RA_CONF_ERROR_BYTES, "%s is below %" PRId64, value, min);
 		else
-			snprintf(why, RA_CONF_ERROR_BYTES,
-				 "%s is not from %" PRId64 " to %" PRId64, value, min, max);
+			snprintf(why, RA_CONF_ERROR_BYTES, "%s is not from %" PRId64 " to %" PRId64,
+				 value, min, max);
 		return -EINVAL;
 	}
 	*ret_number = number;
 	return 0;
 }
 
-static int set_row(struct ra_conf *conf, const struct option_row *row, const char *value,
-		   char *why)
+static int set_row(struct ra_conf *conf, const struct option_row *row, const char *value, char *why)
 {
 	if (row->kind == KIND_AGENT)
 		return ra_conf_set_agent(conf, row->section, row->key, value, why);
@@ -131,7 +126,8 @@ static int set_row(struct ra_conf *conf, const struct option_row *row, const cha
 			      (int64_t *)((char *)&conf->shim + row->offset), why);
 }
 
-/* ---- the file ---------------------------------------------------------------------------------- */
+/* ---- the file ----------------------------------------------------------------------------------
+ */
 
 /* fgets() for libinih that counts lines and refuses what libinih would let pass. */
 static char *read_line(char *text, int size, void *arg)
@@ -197,7 +193,8 @@ static int parse_file(struct parse *parse)
 	return parse->failed ? -EINVAL : 0;
 }
 
-/* ---- the environment --------------------------------------------------------------------------- */
+/* ---- the environment ---------------------------------------------------------------------------
+ */
 
 static void variable_name(const struct option_row *row, char *name, size_t size)
 {
@@ -225,7 +222,8 @@ static int take_environment(struct ra_conf *conf, char *error)
 	return 0;
 }
 
-/* ---- all of it --------------------------------------------------------------------------------- */
+/* ---- all of it ---------------------------------------------------------------------------------
+ */
 
 static int set_defaults(struct ra_conf *conf, char *error)
 {
@@ -247,7 +245,7 @@ static int set_defaults(struct ra_conf *conf, char *error)
 
 int ra_conf_load(const char *path, bool must_exist, struct ra_conf *ret_conf, char *error)
 {
-	struct parse parse = { .path = path, .error = error };
+	struct parse parse = {.path = path, .error = error};
 	int rc;
 
 	rc = set_defaults(&parse.conf, error);
@@ -281,11 +279,12 @@ void ra_conf_print_default(FILE *out)
 	char name[64];
 	size_t i;
 
-	fprintf(out, "# coloc.conf - shared-memory transport between co-resident guests\n"
-		     "#\n"
-		     "# Every option stands here at its default. 'systemctl reload residency-agent'\n"
-		     "# (SIGHUP) reads it again; a file with an error is refused as a whole, and the\n"
-		     "# values in use stay. COLOC_<SECTION>_<KEY> in the environment goes before it.\n");
+	fprintf(out,
+		"# coloc.conf - shared-memory transport between co-resident guests\n"
+		"#\n"
+		"# Every option stands here at its default. 'systemctl reload residency-agent'\n"
+		"# (SIGHUP) reads it again; a file with an error is refused as a whole, and the\n"
+		"# values in use stay. COLOC_<SECTION>_<KEY> in the environment goes before it.\n");
 	for (i = 0; i < ROWS; i++) {
 		if (strcmp(section, rows[i].section)) {
 			section = rows[i].section;

@@ -15,7 +15,7 @@
 
 #include "settings.h"
 
-#define RA_RULES_MAX 32
+#define RA_RULES_MAX	    32
 #define RA_CONF_VALUE_BYTES 512
 #define RA_CONF_ERROR_BYTES 512
 
@@ -64,8 +64,8 @@ bool ra_conf_peer_allowed(const struct ra_conf *conf, const uint8_t addr[16]);
  * @why: what is wrong with @value; at least RA_CONF_ERROR_BYTES
  * Return: 0; -ENOENT no such key; -EINVAL
  */
-int ra_conf_set_agent(struct ra_conf *conf, const char *section, const char *key,
-		      const char *value, char *why);
+int ra_conf_set_agent(struct ra_conf *conf, const char *section, const char *key, const char *value,
+		      char *why);
 
 /** ra_conf_number() - a decimal @value from @min to @max; -EINVAL and @why */
 int ra_conf_number(const char *value, int64_t min, int64_t max, int64_t *ret_number, char *why);

@@ -28,7 +28,8 @@ __attribute__((format(printf, 2, 3))) static int refuse(char *why, const char *f
 	return -EINVAL;
 }
 
-/* ---- kinds of values --------------------------------------------------------------------------- */
+/* ---- kinds of values ---------------------------------------------------------------------------
+ */
 
 static int take_string(char *dst, const char *value, char *why)
 {
@@ -79,8 +80,8 @@ static int take_bool(bool *dst, const char *value, char *why)
 	static const struct {
 		const char *word;
 		bool means;
-	} words[] = { { "yes", true }, { "true", true },   { "on", true },   { "1", true },
-		      { "no", false }, { "false", false }, { "off", false }, { "0", false } };
+	} words[] = {{"yes", true}, {"true", true},   {"on", true},   {"1", true},
+		     {"no", false}, {"false", false}, {"off", false}, {"0", false}};
 	size_t i;
 
 	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -97,7 +98,8 @@ static bool power_of_two(uint64_t number)
 	return number && (number & (number - 1)) == 0;
 }
 
-/* ---- the keys ---------------------------------------------------------------------------------- */
+/* ---- the keys ----------------------------------------------------------------------------------
+ */
 
 static int set_region_path(struct ra_conf *conf, const char *value, char *why)
 {
@@ -190,7 +192,7 @@ bool ra_conf_interface_counts(const struct ra_conf *conf, const char *name)
 
 static int take_rule(struct ra_rule *rule, char *token, bool allow, char *why)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	char *slash = strchr(token, '/');
 	unsigned int base = 0;
 	uint64_t bits;
@@ -293,14 +295,14 @@ static const struct {
 	const char *section, *key;
 	int (*set)(struct ra_conf *conf, const char *value, char *why);
 } keys[] = {
-#define AGENT_SETTING(section_, key_, def, text)                                                   \
-	{ .section = #section_, .key = #key_, .set = set_##section_##_##key_ },
+#define AGENT_SETTING(section_, key_, def, text) \
+	{.section = #section_, .key = #key_, .set = set_##section_##_##key_},
 	COLOC_AGENT_SETTINGS(AGENT_SETTING)
 #undef AGENT_SETTING
 };
 
-int ra_conf_set_agent(struct ra_conf *conf, const char *section, const char *key,
-		      const char *value, char *why)
+int ra_conf_set_agent(struct ra_conf *conf, const char *section, const char *key, const char *value,
+		      char *why)
 {
 	size_t i;
 

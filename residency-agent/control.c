@@ -47,10 +47,10 @@ static void reload(struct ra_agent *agent, struct ra_conn *conn)
 	if (rc < 0)
 		answer_error(agent, conn, rc, error);
 	else
-		ra_conn_answer(agent, conn,
-			       dump(json_pack("{s:b, s:s}", "reloaded", 1, "config",
-					      agent->config_path)),
-			       0);
+		ra_conn_answer(
+			agent, conn,
+			dump(json_pack("{s:b, s:s}", "reloaded", 1, "config", agent->config_path)),
+			0);
 }
 
 void ra_control(struct ra_agent *agent, struct ra_conn *conn, uint32_t verb)
@@ -60,8 +60,7 @@ void ra_control(struct ra_agent *agent, struct ra_conn *conn, uint32_t verb)
 		return;
 	}
 	if (verb >= COLOC_VERB_DRAIN && verb <= COLOC_VERB_RELOAD && !may_change(conn)) {
-		answer_error(agent, conn, -EPERM,
-			     "only root and the agent's own user may do that");
+		answer_error(agent, conn, -EPERM, "only root and the agent's own user may do that");
 		return;
 	}
 	switch (verb) {

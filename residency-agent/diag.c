@@ -49,7 +49,8 @@ int ra_diag_start(struct ra_agent *agent)
 	return agent->diag_fd < 0 ? agent->diag_fd : 0;
 }
 
-/* ---- other network namespaces ------------------------------------------------------------------ */
+/* ---- other network namespaces ------------------------------------------------------------------
+ */
 
 static struct ra_netns *find_netns(const struct ra_user *user, uint64_t inode)
 {
@@ -126,11 +127,12 @@ static int diag_fd_of(const struct ra_agent *agent, const struct ra_user *user, 
 	return netns ? netns->diag_fd : -1;
 }
 
-/* ---- the question ------------------------------------------------------------------------------ */
+/* ---- the question ------------------------------------------------------------------------------
+ */
 
 static int send_question(int fd, const struct coloc_record_shared *record, uint32_t sequence)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	const uint64_t cookie = record->cookie;
 	char buffer[256];
 	struct nlmsghdr *header = mnl_nlmsg_put_header(buffer);
@@ -158,10 +160,11 @@ static int send_question(int fd, const struct coloc_record_shared *record, uint3
 	return send(fd, header, header->nlmsg_len, MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-/* Every field is compared with its place, for a kernel older than the header gives fewer of them. */
-#define TCP_INFO_HAS(len, field)                                                                   \
-	((len) >= offsetof(struct tcp_info_here, field) +                                          \
-			  sizeof(((struct tcp_info_here *)0)->field))
+/* Every field is compared with its place, for a kernel older than the header gives fewer of them.
+ */
+#define TCP_INFO_HAS(len, field) \
+	((len) >=                \
+	 offsetof(struct tcp_info_here, field) + sizeof(((struct tcp_info_here *)0)->field))
 
 /* The kernel's struct tcp_info as far as it is needed; libc's ends too early. */
 struct tcp_info_here {
@@ -174,7 +177,7 @@ struct tcp_info_here {
 
 static void read_info(const struct nlattr *attr, struct shmt_evidence *ret_evidence)
 {
-	struct tcp_info_here info = { 0 };
+	struct tcp_info_here info = {0};
 	const uint16_t len = mnl_attr_get_payload_len(attr);
 
 	if (!TCP_INFO_HAS(len, bytes_received))
@@ -207,9 +210,9 @@ static void read_answer(const struct nlmsghdr *header, struct ra_sock *sock)
 		sock->held = RA_CLOSED;
 	else
 		sock->held = answer->idiag_inode ? RA_HELD : RA_ORPHAN;
-	mnl_attr_for_each(attr, header, sizeof(*answer))
-		if (mnl_attr_get_type(attr) == INET_DIAG_INFO)
-			read_info(attr, &sock->evidence);
+	mnl_attr_for_each(attr, header,
+			  sizeof(*answer)) if (mnl_attr_get_type(attr) == INET_DIAG_INFO)
+		read_info(attr, &sock->evidence);
 }
 
 void ra_diag_ask(struct ra_agent *agent, const struct ra_user *user,
@@ -225,9 +228,10 @@ void ra_diag_ask(struct ra_agent *agent, const struct ra_user *user,
 	ret_sock->held = RA_UNKNOWN;
 	if (fd < 0 || send_question(fd, record, ++sequence) < 0)
 		return;
-	/* A process's socket may hold answers to its own questions; ours is the one with our number. */
-	while ((got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) >= 0 ||
-	       errno == EINTR || errno == ENOBUFS) {
+	/* A process's socket may hold answers to its own questions; ours is the one with our
+	 * number. */
+	while ((got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) >= 0 || errno == EINTR ||
+	       errno == ENOBUFS) {
 		if (got >= (ssize_t)sizeof(*header) && mnl_nlmsg_ok(header, (int)got) &&
 		    header->nlmsg_seq == sequence) {
 			read_answer(header, ret_sock);

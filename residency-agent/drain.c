@@ -3,10 +3,11 @@
  * drain.c - out of the rings, before the guest migrates or the region is unplugged
  *
  * Flags in the segments make senders leave at their next call. For directions whose owner is not in
- * a call the agent does what the shim would do, under the same lock of the record (record_layout.h):
- * where this guest receives and the ring is empty it goes back to TCP, where bytes are unread it is
- * closed behind them and the receiver reads them when it comes; where this guest sends it is closed.
- * A lock that is held means that the shim is at it: the next pass, 10 ms later, looks again.
+ * a call the agent does what the shim would do, under the same lock of the record
+ * (record_layout.h): where this guest receives and the ring is empty it goes back to TCP, where
+ * bytes are unread it is closed behind them and the receiver reads them when it comes; where this
+ * guest sends it is closed. A lock that is held means that the shim is at it: the next pass, 10 ms
+ * later, looks again.
  */
 #include "agent.h"
 
@@ -27,11 +28,12 @@ static bool on_ring(const struct shmt_dir_shared *dir)
 	return SHMT_CTL_MODE(shmt_load(&dir->ctl)) != SHMT_TCP;
 }
 
-/* ---- one direction ----------------------------------------------------------------------------- */
+/* ---- one direction -----------------------------------------------------------------------------
+ */
 
 static struct shmt_dir direction(struct shmt_seg_shared *seg, unsigned int i)
 {
-	return (struct shmt_dir){ .shared = &seg->dir[i], .ring.size = seg->ring_bytes };
+	return (struct shmt_dir){.shared = &seg->dir[i], .ring.size = seg->ring_bytes};
 }
 
 static void leave_as_receiver(struct ra_user *user, struct coloc_record_shared *record,
@@ -72,7 +74,8 @@ static void leave_as_sender(struct coloc_record_shared *record, const struct shm
 	(void)shmt_cas(&record->tx.lock, lock_word(), 0);
 }
 
-/* ---- one stream -------------------------------------------------------------------------------- */
+/* ---- one stream --------------------------------------------------------------------------------
+ */
 
 static struct shmt_seg_shared *seg_of(struct ra_agent *agent, struct ra_user *user, uint32_t index)
 {
@@ -101,7 +104,8 @@ static void set_flags(struct shmt_seg_shared *seg, unsigned int side)
 	shmt_or(&seg->dir[side].flags, SHMT_DIR_STOPPED);
 }
 
-/* The shim uses the same flags for a stream that must stay on TCP; it says so in the record first. */
+/* The shim uses the same flags for a stream that must stay on TCP; it says so in the record first.
+ */
 static void clear_flags(const struct coloc_record_shared *record, const struct ra_note *note,
 			struct shmt_seg_shared *seg)
 {
@@ -120,7 +124,8 @@ void ra_drain_granted(struct ra_agent *agent, struct ra_user *user, uint32_t ind
 		set_flags(seg, user->notes[index].side);
 }
 
-/* ---- all of them ------------------------------------------------------------------------------- */
+/* ---- all of them -------------------------------------------------------------------------------
+ */
 
 uint32_t ra_streams_on_ring(const struct ra_agent *agent)
 {
@@ -146,8 +151,7 @@ static void on_pass(struct ev_loop *loop, ev_timer *timer, int events)
 
 	(void)events;
 	for (user = agent->users; user; user = user->next)
-		ra_for_each_used(user, index)
-			leave(agent, user, index);
+		ra_for_each_used(user, index) leave(agent, user, index);
 	if (ra_streams_on_ring(agent) == 0)
 		ev_timer_stop(loop, timer);
 }

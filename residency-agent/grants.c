@@ -3,14 +3,14 @@
  * grants.c - a stream asks for a ring: JOIN, and what becomes of it
  *
  * A grant is written into the record and never taken back: the record ends with its socket. So it
- * is made only when both ends are certain to get theirs. Inside this guest the agent grants both ends
- * itself, at once; between guests see offers.c. The two ends of an inner stream share a network
- * namespace, whose inode is part of the key: the same addresses and ports in another one are another
- * connection.
+ * is made only when both ends are certain to get theirs. Inside this guest the agent grants both
+ * ends itself, at once; between guests see offers.c. The two ends of an inner stream share a
+ * network namespace, whose inode is part of the key: the same addresses and ports in another one
+ * are another connection.
  *
- * What fails leaves a reason and a time before which asking again is useless. That time doubles with
- * each failure that may last (the other end is silent: not preloaded), and stays short where the
- * hindrance is known to pass.
+ * What fails leaves a reason and a time before which asking again is useless. That time doubles
+ * with each failure that may last (the other end is silent: not preloaded), and stays short where
+ * the hindrance is known to pass.
  */
 #include "agent.h"
 
@@ -22,7 +22,8 @@
 #define BACKOFF_MIN_MS 1000u
 #define BACKOFF_MAX_MS 60000u
 
-/* ---- waiting ----------------------------------------------------------------------------------- */
+/* ---- waiting -----------------------------------------------------------------------------------
+ */
 
 void ra_wait_add(struct ra_agent *agent, const struct ra_wait *wait)
 {
@@ -71,7 +72,8 @@ static void stop_waiting(struct ra_agent *agent, const struct ra_ref *ref)
 	}
 }
 
-/* ---- yes and no -------------------------------------------------------------------------------- */
+/* ---- yes and no --------------------------------------------------------------------------------
+ */
 
 bool ra_grant(struct ra_agent *agent, const struct ra_ref *ref, uint32_t seg,
 	      uint32_t seg_generation, unsigned int side)
@@ -92,7 +94,8 @@ bool ra_grant(struct ra_agent *agent, const struct ra_ref *ref, uint32_t seg,
 		grant = shmt_load(&record->grant);
 		if (grant >= COLOC_GRANT_GRANTED)
 			return false;
-		/* G1 release, pairs with the shim's acquire of GRANTED: what it names is written. */
+		/* G1 release, pairs with the shim's acquire of GRANTED: what it names is written.
+		 */
 	} while (!shmt_cas(&record->grant, grant, COLOC_GRANT_GRANTED));
 	if (note->pending)
 		stop_waiting(agent, ref);
@@ -102,7 +105,8 @@ bool ra_grant(struct ra_agent *agent, const struct ra_ref *ref, uint32_t seg,
 	note->backoff_ms = 0;
 	if (agent->draining)
 		ra_drain_granted(agent, ref->user, ref->record);
-	/* Its shim may be freeing it right now, having seen no grant: then another look finds out. */
+	/* Its shim may be freeing it right now, having seen no grant: then another look finds out.
+	 */
 	ra_reclaim_soon(agent, ref->user, ref->record);
 	return true;
 }
@@ -144,8 +148,7 @@ enum coloc_reason ra_may_grant(const struct ra_agent *agent, const struct ra_ref
 		return COLOC_REASON_DRAINING;
 	if (shmt_load(&record->flags) & COLOC_RECORD_STAYS) {
 		reason = shmt_load_relaxed(&record->reason);
-		return reason && reason < COLOC_REASON_COUNT ? reason
-							     : COLOC_REASON_SOCKET_OPTION;
+		return reason && reason < COLOC_REASON_COUNT ? reason : COLOC_REASON_SOCKET_OPTION;
 	}
 	if (!ra_conf_peer_allowed(&agent->conf, record->remote.addr))
 		return COLOC_REASON_RULE;
@@ -156,8 +159,8 @@ int ra_segment_make(struct ra_agent *agent, const struct shmt_guest ends[2], uin
 		    uint32_t *ret_generation)
 {
 	const uint64_t most = shmt_region_ring_max(&agent->region);
-	const uint64_t bytes = agent->conf.region_ring_bytes < most ? agent->conf.region_ring_bytes
-								    : most;
+	const uint64_t bytes =
+		agent->conf.region_ring_bytes < most ? agent->conf.region_ring_bytes : most;
 	const int rc = shmt_segment_alloc(&agent->region, &agent->guest, bytes, ends, ret_seg);
 
 	if (rc == 0)
@@ -165,13 +168,14 @@ int ra_segment_make(struct ra_agent *agent, const struct shmt_guest ends[2], uin
 	return rc;
 }
 
-/* ---- both ends here ---------------------------------------------------------------------------- */
+/* ---- both ends here ----------------------------------------------------------------------------
+ */
 
 static void grant_both(struct ra_agent *agent, const struct ra_ref *ref, const struct ra_ref *other,
 		       unsigned int side)
 {
-	const struct shmt_guest ends[2] = { agent->guest, agent->guest };
-	struct ra_note unused = { 0 };
+	const struct shmt_guest ends[2] = {agent->guest, agent->guest};
+	struct ra_note unused = {0};
 	uint32_t seg, generation = 0;
 
 	if (ra_segment_make(agent, ends, &seg, &generation) < 0) {
@@ -243,12 +247,13 @@ static void join_local(struct ra_agent *agent, const struct ra_ref *ref, const s
 		ra_wait_add(agent, &wait);
 }
 
-/* ---- JOIN -------------------------------------------------------------------------------------- */
+/* ---- JOIN --------------------------------------------------------------------------------------
+ */
 
 static bool is_inside(const struct shmt_endpoint *local, const struct shmt_endpoint *remote)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	static const uint8_t loopback[16] = { [15] = 1 };
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	static const uint8_t loopback[16] = {[15] = 1};
 
 	return (!memcmp(remote->addr, mapped, 12) && remote->addr[12] == 127) ||
 	       !memcmp(remote->addr, loopback, 16) || !memcmp(local->addr, remote->addr, 16);
@@ -288,7 +293,7 @@ static int find_peer(const struct ra_agent *agent, const struct coloc_record_sha
 
 void ra_join(struct ra_agent *agent, struct ra_user *user, uint32_t index, uint32_t generation)
 {
-	const struct ra_ref ref = { user, index, generation };
+	const struct ra_ref ref = {user, index, generation};
 	struct coloc_record_shared *record = ra_record(&ref);
 	struct shmt_guest peer;
 	enum coloc_reason reason;
@@ -308,15 +313,17 @@ void ra_join(struct ra_agent *agent, struct ra_user *user, uint32_t index, uint3
 	}
 	ra_diag_ask(agent, user, record, &sock);
 	if (sock.held != RA_HELD) {
-		/* Bound to a device, or over. Unknown: a namespace that nobody told us how to ask. */
-		ra_refuse(agent, &ref, sock.held == RA_UNKNOWN ? COLOC_REASON_NOT_CORESIDENT
-							       : COLOC_REASON_SOCKET_OPTION);
+		/* Bound to a device, or over. Unknown: a namespace that nobody told us how to ask.
+		 */
+		ra_refuse(agent, &ref,
+			  sock.held == RA_UNKNOWN ? COLOC_REASON_NOT_CORESIDENT
+						  : COLOC_REASON_SOCKET_OPTION);
 		return;
 	}
 	note->inode = sock.inode;
 	rc = find_peer(agent, record, &peer);
 	if (rc < 0)
-		ra_refuse(agent, &ref, (enum coloc_reason)-rc);
+		ra_refuse(agent, &ref, (enum coloc_reason) - rc);
 	else if (peer.slot == agent->guest.slot)
 		join_local(agent, &ref, &sock);
 	else

@@ -3,9 +3,9 @@
  * guests.c - the heartbeat, and what the others' heartbeats say
  *
  * Whether another guest lives is judged by its counter and our own clock alone: clocks of guests
- * need not agree. Silence makes it a suspect, which gets no new rings and is otherwise left alone: a
- * pause of seconds is ordinary (a snapshot, a debugger). Dead it is only when nobody holds its lock,
- * which can be asked on one kernel; else its own next life says so.
+ * need not agree. Silence makes it a suspect, which gets no new rings and is otherwise left alone:
+ * a pause of seconds is ordinary (a snapshot, a debugger). Dead it is only when nobody holds its
+ * lock, which can be asked on one kernel; else its own next life says so.
  */
 #include "agent.h"
 
@@ -37,7 +37,7 @@ static void watch_guest(struct ra_agent *agent, uint32_t slot, double now)
 		else if (watch->suspect)
 			ra_log(SD_NOTICE, "guest %u '%s' is heard again", slot,
 			       ra_guest_name(agent, slot, name));
-		*watch = (struct ra_watch){ .epoch = epoch, .heartbeat = beat, .heard = now };
+		*watch = (struct ra_watch){.epoch = epoch, .heartbeat = beat, .heard = now};
 		return;
 	}
 	if (now - watch->heard < (double)agent->conf.guest_suspect_ms / 1000)
@@ -69,8 +69,9 @@ static void on_beat(struct ev_loop *loop, ev_timer *timer, int events)
 		return;
 	if (!shmt_guest_alive(&agent->region, agent->guest.slot, agent->guest.epoch)) {
 		/* Only a new start can begin a new life; the service manager sees to it. */
-		ra_log(SD_ERR, "this guest's life was ended by another guest: was it restored from an "
-			       "image, or unplugged?");
+		ra_log(SD_ERR,
+		       "this guest's life was ended by another guest: was it restored from an "
+		       "image, or unplugged?");
 		agent->exit_code = 1;
 		ev_break(loop, EVBREAK_ALL);
 		return;
@@ -91,8 +92,7 @@ enum coloc_reason ra_guest_refuses(const struct ra_agent *agent, uint32_t slot, 
 {
 	uint64_t word;
 
-	if (slot >= agent->region.guest_count ||
-	    !shmt_guest_alive(&agent->region, slot, epoch))
+	if (slot >= agent->region.guest_count || !shmt_guest_alive(&agent->region, slot, epoch))
 		return COLOC_REASON_NOT_CORESIDENT;
 	word = shmt_load_acquire(&agent->region.guests[slot].word);
 	if (SHMT_GUEST_STATE(word) == SHMT_GUEST_DRAINING)

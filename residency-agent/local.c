@@ -40,13 +40,15 @@ static void file_name(char *name, size_t size, uid_t uid)
 	snprintf(name, size, PREFIX "%u", (unsigned int)uid);
 }
 
-/* ---- the header -------------------------------------------------------------------------------- */
+/* ---- the header --------------------------------------------------------------------------------
+ */
 
 static void publish_rules(const struct ra_conf *conf, struct coloc_local_shared *shared)
 {
 	uint32_t i;
 
-	/* Odd: being written. L1 release pairs with the shim's look at the version after its reads. */
+	/* Odd: being written. L1 release pairs with the shim's look at the version after its reads.
+	 */
 	shmt_store(&shared->rules_version, shmt_load_relaxed(&shared->rules_version) | 1);
 	shmt_store_relaxed(&shared->rule_count, conf->rule_count);
 	shmt_store_relaxed(&shared->rules_default, conf->rules_default);
@@ -62,7 +64,7 @@ static void publish(const struct ra_agent *agent, struct ra_user *user)
 {
 	struct coloc_local_shared *shared = user->shared;
 
-#define SETTING(section, key, def, min, max, text)                                                 \
+#define SETTING(section, key, def, min, max, text) \
 	shmt_store_relaxed(&shared->settings.section##_##key, agent->conf.shim.section##_##key);
 	COLOC_SHIM_SETTINGS(SETTING)
 #undef SETTING
@@ -109,7 +111,8 @@ static bool is_sane(const struct coloc_local_shared *shared, uint64_t bytes, uid
 	       file_bytes(count) == bytes;
 }
 
-/* ---- users ------------------------------------------------------------------------------------- */
+/* ---- users -------------------------------------------------------------------------------------
+ */
 
 static void unmap(struct ra_user *user)
 {
@@ -164,7 +167,8 @@ static struct ra_user *create(struct ra_agent *agent, uid_t uid)
 
 	file_name(name, sizeof(name), uid);
 	unlinkat(agent->folder_fd, name, 0);
-	fd = openat(agent->folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = openat(agent->folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+		    0600);
 	rc = -errno;
 	if (fd < 0)
 		goto fail;
@@ -214,7 +218,8 @@ void ra_local_beat(struct ra_agent *agent)
 		shmt_store_release(&user->shared->heartbeat, agent->heartbeat);
 }
 
-/* ---- after a restart --------------------------------------------------------------------------- */
+/* ---- after a restart ---------------------------------------------------------------------------
+ */
 
 /*
  * What the last agent had promised and not done is asked for anew by the shim; process slots are
@@ -284,7 +289,8 @@ static void restore(struct ra_agent *agent, const char *name)
 	ra_log(SD_INFO, "%s/%s: %u streams go on", agent->folder, name, count);
 }
 
-/* ---- a mapping that was cut short -------------------------------------------------------------- */
+/* ---- a mapping that was cut short --------------------------------------------------------------
+ */
 
 static struct ra_agent *guarded;
 static volatile sig_atomic_t damaged;
@@ -344,11 +350,12 @@ void ra_local_mend(struct ra_agent *agent)
 	}
 }
 
-/* ---- begin and end ----------------------------------------------------------------------------- */
+/* ---- begin and end -----------------------------------------------------------------------------
+ */
 
 void ra_local_start(struct ra_agent *agent)
 {
-	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
 	struct dirent *entry;
 	struct ra_user *user;
 	DIR *folder;
@@ -371,9 +378,12 @@ void ra_local_stop(struct ra_agent *agent, bool forget)
 {
 	struct ra_user *user;
 	char name[32];
+	uint32_t i;
 
 	while ((user = agent->users)) {
 		agent->users = user->next;
+		for (i = 0; i < COLOC_PROCS_MAX; i++)
+			cut_off(agent, user->procs[i]);
 		file_name(name, sizeof(name), user->uid);
 		if (forget)
 			unlinkat(agent->folder_fd, name, 0);

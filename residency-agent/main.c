@@ -37,7 +37,8 @@ static void print_help(FILE *out)
 	      "guests, and hands out the memory that they share.\n"
 	      "\n"
 	      "  --config FILE    configuration (default " COLOC_DEFAULT_CONFIG ", may be absent)\n"
-	      "  --socket PATH    where processes and tools connect (default " COLOC_DEFAULT_SOCKET ")\n"
+	      "  --socket PATH    where processes and tools connect (default " COLOC_DEFAULT_SOCKET
+	      ")\n"
 	      "  --region PATH    memory to share, instead of region.path of the configuration\n"
 	      "  --foreground     do not detach\n"
 	      "  --dump-config    print the commented default configuration and exit\n"
@@ -54,15 +55,15 @@ static int parse_options(int argc, char **argv, struct options *options)
 {
 	enum { CONFIG = 256, SOCKET, REGION, FOREGROUND, DUMP, CHECK, HELP, VERSION };
 	static const struct option table[] = {
-		{ "config", required_argument, NULL, CONFIG },
-		{ "socket", required_argument, NULL, SOCKET },
-		{ "region", required_argument, NULL, REGION },
-		{ "foreground", no_argument, NULL, FOREGROUND },
-		{ "dump-config", no_argument, NULL, DUMP },
-		{ "check-config", no_argument, NULL, CHECK },
-		{ "help", no_argument, NULL, HELP },
-		{ "version", no_argument, NULL, VERSION },
-		{ NULL, 0, NULL, 0 },
+		{"config", required_argument, NULL, CONFIG},
+		{"socket", required_argument, NULL, SOCKET},
+		{"region", required_argument, NULL, REGION},
+		{"foreground", no_argument, NULL, FOREGROUND},
+		{"dump-config", no_argument, NULL, DUMP},
+		{"check-config", no_argument, NULL, CHECK},
+		{"help", no_argument, NULL, HELP},
+		{"version", no_argument, NULL, VERSION},
+		{NULL, 0, NULL, 0},
 	};
 	char error[RA_CONF_ERROR_BYTES];
 	struct ra_conf conf;
@@ -113,7 +114,8 @@ static int parse_options(int argc, char **argv, struct options *options)
 	return EXIT_CONFIG;
 }
 
-/* ---- reload ------------------------------------------------------------------------------------ */
+/* ---- reload ------------------------------------------------------------------------------------
+ */
 
 static void say_what_waits(const struct ra_conf *old, const struct ra_conf *fresh)
 {
@@ -152,7 +154,8 @@ int ra_reload(struct ra_agent *agent, char *error)
 	return rc;
 }
 
-/* ---- signals and timers ------------------------------------------------------------------------ */
+/* ---- signals and timers ------------------------------------------------------------------------
+ */
 
 static void on_end(struct ev_loop *loop, ev_signal *signal, int events)
 {
@@ -195,7 +198,8 @@ static void start_signals(struct ra_agent *agent)
 	}
 }
 
-/* ---- begin ------------------------------------------------------------------------------------- */
+/* ---- begin -------------------------------------------------------------------------------------
+ */
 
 static int open_folder(struct ra_agent *agent)
 {
@@ -337,7 +341,7 @@ int main(int argc, char **argv)
 		.route_fd = -1,
 		.dump_fd = -1,
 	};
-	struct options options = { 0 };
+	struct options options = {0};
 	char error[RA_CONF_ERROR_BYTES];
 	int status = parse_options(argc, argv, &options);
 

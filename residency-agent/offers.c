@@ -2,21 +2,21 @@
 /*
  * offers.c - how the agents of two guests agree on a ring
  *
- * End 0 of a connection is its lower endpoint, so both agents know who is who. Its agent alone makes
- * segments:
+ * End 0 of a connection is its lower endpoint, so both agents know who is who. Its agent alone
+ * makes segments:
  *
  *   end 0's agent                                end 1's agent
  *   JOIN, or a WISH found: a segment is made
- *   and offered (MADE) ------------------------> finds MADE and a record for it: TAKEN, grants its half
- *   finds TAKEN: grants its half <--------------
- *                        (JOIN first: ) <------- WISH; TAKEN by end 0's agent when it makes its offer
+ *   and offered (MADE) ------------------------> finds MADE and a record for it: TAKEN, grants its
+ * half finds TAKEN: grants its half <-------------- (JOIN first: ) <------- WISH; TAKEN by end 0's
+ * agent when it makes its offer
  *
  * The rule that keeps this simple: TAKEN, a compare-and-swap by the addressee, is the one moment of
  * decision. Before it nobody has been granted anything, so an offer that runs out is revoked - by a
  * compare-and-swap as well - and its segment is free again at once; a peer that is not preloaded
  * costs no memory. After it both grants are certain: should an agent die in between, the next one
- * finds the entry (end 0), or the segment without a record (end 1, reclaim.c), and the worst outcome
- * is a stream that stays on TCP.
+ * finds the entry (end 0), or the segment without a record (end 1, reclaim.c), and the worst
+ * outcome is a stream that stays on TCP.
  *
  * An offer for which there is no record yet is left alone: accept() may come later. The author
  * revokes it in the end.
@@ -31,10 +31,10 @@
 
 #include "log.h"
 
-#define LOOK_BUSY_S 0.001
+#define LOOK_BUSY_S    0.001
 #define LOOK_STREAMS_S 0.02
-#define LOOK_IDLE_S 0.2
-#define BUSY_FOR_S 0.1
+#define LOOK_IDLE_S    0.2
+#define BUSY_FOR_S     0.1
 
 static bool is_mine(const struct ra_agent *agent, const struct shmt_guest *guest)
 {
@@ -45,12 +45,13 @@ static bool is_mine(const struct ra_agent *agent, const struct shmt_guest *guest
 static void give_up_half(struct ra_agent *agent, uint32_t seg, uint32_t generation,
 			 unsigned int side)
 {
-	struct ra_note unused = { .seg = seg, .seg_generation = generation, .side = (uint8_t)side };
+	struct ra_note unused = {.seg = seg, .seg_generation = generation, .side = (uint8_t)side};
 
 	ra_record_release(agent, &unused);
 }
 
-/* ---- offers of ours ---------------------------------------------------------------------------- */
+/* ---- offers of ours ----------------------------------------------------------------------------
+ */
 
 static void set_offered(struct ra_agent *agent, const struct ra_ref *ref, struct ra_wait *wait)
 {
@@ -70,8 +71,8 @@ static void set_offered(struct ra_agent *agent, const struct ra_ref *ref, struct
 static void offer_ring(struct ra_agent *agent, const struct ra_ref *ref, const struct ra_sock *sock,
 		       const struct shmt_guest *peer, const struct shmt_conn_key *key)
 {
-	const struct shmt_guest ends[2] = { agent->guest, *peer };
-	struct ra_wait wait = { .kind = RA_WAIT_MADE };
+	const struct shmt_guest ends[2] = {agent->guest, *peer};
+	struct ra_wait wait = {.kind = RA_WAIT_MADE};
 	uint32_t generation;
 	int rc;
 
@@ -93,7 +94,7 @@ static void offer_ring(struct ra_agent *agent, const struct ra_ref *ref, const s
 static void wish_ring(struct ra_agent *agent, const struct ra_ref *ref, const struct ra_sock *sock,
 		      const struct shmt_guest *peer, const struct shmt_conn_key *key)
 {
-	struct ra_wait wait = { .kind = RA_WAIT_WISH, .seg = RA_NONE };
+	struct ra_wait wait = {.kind = RA_WAIT_WISH, .seg = RA_NONE};
 	const int rc = shmt_offer_post(&agent->region, &agent->guest, peer, SHMT_OFFER_WISH, key,
 				       &sock->evidence, 0, 0);
 
@@ -176,7 +177,8 @@ void ra_offer_cancel(struct ra_agent *agent, uint32_t i)
 		drop_answered(agent, &offer);
 }
 
-/* ---- waits: true when over --------------------------------------------------------------------- */
+/* ---- waits: true when over ---------------------------------------------------------------------
+ */
 
 /* Each removes the entry before it acts on the record, so that nothing is cancelled twice. */
 static bool look_at_made(struct ra_agent *agent, uint32_t i)
@@ -189,7 +191,8 @@ static bool look_at_made(struct ra_agent *agent, uint32_t i)
 	if (rc == -EAGAIN)
 		return false;
 	if (rc < 0) {
-		/* Somebody cleared it away: what became of the segment, the sweeps of both find out. */
+		/* Somebody cleared it away: what became of the segment, the sweeps of both find
+		 * out. */
 		ra_wait_drop(agent, i);
 		ra_refuse(agent, &wait.ref, COLOC_REASON_PROTOCOL_ERROR);
 		return true;
@@ -263,7 +266,8 @@ static bool look_at_local(struct ra_agent *agent, uint32_t i)
 	return true;
 }
 
-/* ---- offers to us ------------------------------------------------------------------------------ */
+/* ---- offers to us ------------------------------------------------------------------------------
+ */
 
 static int answer(struct ra_agent *agent, const struct shmt_offer *offer,
 		  enum shmt_offer_state state, enum coloc_reason reason)
@@ -278,8 +282,9 @@ static bool segment_fits(const struct ra_agent *agent, const struct shmt_offer *
 
 	return seg && shmt_load_acquire(&seg->state) == SHMT_SEG_USED &&
 	       shmt_load_relaxed(&seg->generation) == offer->seg_generation &&
-	       seg->end[0].guest == offer->author.slot && seg->end[0].epoch == offer->author.epoch &&
-	       seg->end[1].guest == agent->guest.slot && seg->end[1].epoch == agent->guest.epoch;
+	       seg->end[0].guest == offer->author.slot &&
+	       seg->end[0].epoch == offer->author.epoch && seg->end[1].guest == agent->guest.slot &&
+	       seg->end[1].epoch == agent->guest.epoch;
 }
 
 static void take_ring(struct ra_agent *agent, const struct ra_ref *ref,
@@ -364,7 +369,8 @@ void ra_offer_begin(struct ra_agent *agent, const struct ra_ref *ref, const stru
 		ra_refuse(agent, ref, COLOC_REASON_MISMATCH);
 }
 
-/* ---- the look ---------------------------------------------------------------------------------- */
+/* ---- the look ----------------------------------------------------------------------------------
+ */
 
 static bool in_inbox(const struct ra_agent *agent, uint32_t index)
 {
@@ -407,8 +413,7 @@ static bool look_at_wait(struct ra_agent *agent, uint32_t i)
 
 static void look(struct ra_agent *agent)
 {
-	const uint64_t bell =
-		shmt_load_acquire(&agent->region.guests[agent->guest.slot].doorbell);
+	const uint64_t bell = shmt_load_acquire(&agent->region.guests[agent->guest.slot].doorbell);
 	uint32_t i;
 
 	if (bell != agent->doorbell) {
@@ -421,7 +426,8 @@ static void look(struct ra_agent *agent)
 		else
 			i++;
 	}
-	/* What is over is replaced by the last entry, which is looked at in its place or next time. */
+	/* What is over is replaced by the last entry, which is looked at in its place or next time.
+	 */
 	for (i = 0; i < agent->waits.count;)
 		if (!look_at_wait(agent, i))
 			i++;

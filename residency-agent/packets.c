@@ -20,10 +20,11 @@
 
 #include "log.h"
 
-#define CONNS_PER_USER (2 * COLOC_PROCS_MAX)
+#define CONNS_PER_USER	 (2 * COLOC_PROCS_MAX)
 #define PACKETS_PER_TURN 64 /* then the others' turn */
 
-/* ---- answers ----------------------------------------------------------------------------------- */
+/* ---- answers -----------------------------------------------------------------------------------
+ */
 
 static void watch(struct ra_agent *agent, struct ra_conn *conn, int events)
 {
@@ -35,7 +36,7 @@ static void watch(struct ra_agent *agent, struct ra_conn *conn, int events)
 static int send_piece(struct ra_conn *conn)
 {
 	struct coloc_data_wire data = {
-		.header = { COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_DATA },
+		.header = {COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_DATA},
 	};
 	const size_t left = conn->answer_bytes - conn->answer_sent;
 
@@ -85,7 +86,8 @@ void ra_conn_answer(struct ra_agent *agent, struct ra_conn *conn, char *json, in
 	send_answer(agent, conn);
 }
 
-/* ---- connections ------------------------------------------------------------------------------- */
+/* ---- connections -------------------------------------------------------------------------------
+ */
 
 void ra_conn_drop(struct ra_agent *agent, struct ra_conn *conn, const char *why)
 {
@@ -110,7 +112,7 @@ void ra_conn_drop(struct ra_agent *agent, struct ra_conn *conn, const char *why)
 static const char *refuse_version(struct ra_conn *conn)
 {
 	const struct coloc_welcome_wire welcome = {
-		.header = { COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_WELCOME },
+		.header = {COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_WELCOME},
 		.reason = COLOC_REASON_AGENT_VERSION,
 	};
 
@@ -196,11 +198,11 @@ static bool read_packet(struct ra_agent *agent, struct ra_conn *conn)
 		char bytes[CMSG_SPACE(16 * sizeof(int))];
 		struct cmsghdr align;
 	} control;
-	struct iovec iov = { packet, sizeof(packet) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = control.bytes,
-				  .msg_controllen = sizeof(control.bytes) };
+	struct iovec iov = {packet, sizeof(packet)};
+	struct msghdr message = {.msg_iov = &iov,
+				 .msg_iovlen = 1,
+				 .msg_control = control.bytes,
+				 .msg_controllen = sizeof(control.bytes)};
 	const char *why = NULL;
 	ssize_t got;
 	int fd;
@@ -255,7 +257,7 @@ static uint32_t count_conns(const struct ra_agent *agent, uid_t uid)
 static void take_connection(struct ra_agent *agent, int fd)
 {
 	struct ra_conn *conn;
-	struct ucred peer = { 0 };
+	struct ucred peer = {0};
 	socklen_t len = sizeof(peer);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
@@ -312,13 +314,15 @@ void ra_packets_resume(struct ra_agent *agent)
 	ev_io_start(agent->loop, &agent->listen_io);
 }
 
-/* ---- the socket -------------------------------------------------------------------------------- */
+/* ---- the socket --------------------------------------------------------------------------------
+ */
 
 int ra_packets_mode(const struct ra_agent *agent)
 {
 	const bool limited = agent->conf.access_group_set;
 
-	if (chown(agent->socket_path, (uid_t)-1, limited ? agent->conf.access_group : getegid()) < 0 ||
+	if (chown(agent->socket_path, (uid_t)-1, limited ? agent->conf.access_group : getegid()) <
+		    0 ||
 	    chmod(agent->socket_path, limited ? 0660 : 0666) < 0)
 		return -errno;
 	return 0;
@@ -342,7 +346,7 @@ static int make_socket(struct ra_agent *agent, const struct sockaddr_un *address
 
 int ra_packets_listen(struct ra_agent *agent)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int rc;
 
 	if (strlen(agent->socket_path) >= sizeof(address.sun_path)) {

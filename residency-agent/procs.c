@@ -4,8 +4,8 @@
  *
  * A process has a slot in its user's memory: its bit in the records that it uses. The slot lasts as
  * long as the process, which is not as long as its connection: a fork child inherits the parent's
- * connection (so it may outlast the process), and exec or a loop of close() ends it early. Hence the
- * pidfd counts; the connection alone only where the process cannot be seen from here. A process
+ * connection (so it may outlast the process), and exec or a loop of close() ends it early. Hence
+ * the pidfd counts; the connection alone only where the process cannot be seen from here. A process
  * that connects again gets another slot, and its bits of the earlier one are taken out.
  */
 #include "agent.h"
@@ -24,7 +24,8 @@
 #define SO_PEERPIDFD 77
 #endif
 
-/* ---- access ------------------------------------------------------------------------------------ */
+/* ---- access ------------------------------------------------------------------------------------
+ */
 
 static bool in_groups_of_peer(int fd, gid_t group)
 {
@@ -46,7 +47,8 @@ bool ra_access_allowed(const struct ra_agent *agent, int fd, uid_t uid, gid_t gi
 	       gid == agent->conf.access_group || in_groups_of_peer(fd, agent->conf.access_group);
 }
 
-/* ---- death ------------------------------------------------------------------------------------- */
+/* ---- death -------------------------------------------------------------------------------------
+ */
 
 void ra_proc_free(struct ra_agent *agent, struct ra_proc *proc)
 {
@@ -88,7 +90,8 @@ void ra_proc_disconnected(struct ra_agent *agent, struct ra_proc *proc)
 		end_proc(agent, proc);
 }
 
-/* ---- HELLO ------------------------------------------------------------------------------------- */
+/* ---- HELLO -------------------------------------------------------------------------------------
+ */
 
 static int peer_pid_fd(const struct ra_conn *conn)
 {
@@ -97,7 +100,8 @@ static int peer_pid_fd(const struct ra_conn *conn)
 
 	if (conn->pid <= 0)
 		return -1;
-	/* The first is certain to be the peer; the second could be a later process of that number. */
+	/* The first is certain to be the peer; the second could be a later process of that number.
+	 */
 	if (getsockopt(conn->fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &len) == 0)
 		return fd;
 	return (int)syscall(SYS_pidfd_open, conn->pid, 0);
@@ -107,15 +111,15 @@ static int send_welcome(const struct ra_agent *agent, const struct ra_conn *conn
 			enum coloc_reason reason)
 {
 	struct coloc_welcome_wire welcome = {
-		.header = { COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_WELCOME },
+		.header = {COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_WELCOME},
 		.reason = reason,
 	};
 	union {
 		char bytes[CMSG_SPACE(2 * sizeof(int))];
 		struct cmsghdr align;
-	} control = { { 0 } };
-	struct iovec iov = { &welcome, sizeof(welcome) };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	} control = {{0}};
+	struct iovec iov = {&welcome, sizeof(welcome)};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 	struct cmsghdr *rights;
 	int fds[2];
 	size_t count = 1;
@@ -169,8 +173,8 @@ static void copy_command(struct ra_proc *proc, const char *command)
 			proc->command[i] = '?';
 }
 
-static struct ra_proc *make_proc(struct ra_agent *agent, struct ra_conn *conn,
-				 struct ra_user *user, const struct coloc_hello_wire *hello)
+static struct ra_proc *make_proc(struct ra_agent *agent, struct ra_conn *conn, struct ra_user *user,
+				 const struct coloc_hello_wire *hello)
 {
 	const int slot = free_slot(user);
 	struct ra_proc *proc = slot < 0 ? NULL : calloc(1, sizeof(*proc));

@@ -13,8 +13,9 @@
  *     processes, as a child may have inherited it unseen
  *     none has .......................................................... over
  *
- * A record is looked at when a process says that it closed it, when a process dies, and now and then:
- * the sweep takes a bounded number each second, so that thousands of idle streams cost little.
+ * A record is looked at when a process says that it closed it, when a process dies, and now and
+ * then: the sweep takes a bounded number each second, so that thousands of idle streams cost
+ * little.
  *
  * Segments with this guest at one end and no note of it come from an agent that died at the wrong
  * moment. One that two passes found so, and no offer speaks of, is given up.
@@ -31,14 +32,16 @@
 #include "log.h"
 #include "switch.h"
 
-#define SWEEP_S 1.0
-#define SWEEP_RECORDS 512 /* questions per second */
-#define RECHECK_BEATS 10
+#define SWEEP_S		1.0
+#define SWEEP_RECORDS	512 /* questions per second */
+#define RECHECK_BEATS	10
 #define LEAK_PASS_EVERY 5 /* sweeps */
 
-/* ---- who holds a socket ------------------------------------------------------------------------ */
+/* ---- who holds a socket ------------------------------------------------------------------------
+ */
 
-/* 1: process @name (in /proc) has a descriptor of socket @inode; 0: no; -errno: it may not be asked */
+/* 1: process @name (in /proc) has a descriptor of socket @inode; 0: no; -errno: it may not be asked
+ */
 static int holds(const char *name, uint32_t inode)
 {
 	char path[64], target[64], want[32];
@@ -113,7 +116,8 @@ static bool has_unread(const struct ra_agent *agent, const struct ra_note *note)
 	       SHMT_CTL_VALUE(ctl) != shmt_load(&seg->dir[!note->side].tail);
 }
 
-/* ---- one record -------------------------------------------------------------------------------- */
+/* ---- one record --------------------------------------------------------------------------------
+ */
 
 static uint64_t oldest_birth(const struct ra_user *user)
 {
@@ -127,8 +131,8 @@ static uint64_t oldest_birth(const struct ra_user *user)
 }
 
 /*
- * CLAIMED or DYING: its shim is at it, or was killed at it. Certain is the latter when every process
- * that was there at the first look is gone.
+ * CLAIMED or DYING: its shim is at it, or was killed at it. Certain is the latter when every
+ * process that was there at the first look is gone.
  */
 static void check_half_made(struct ra_agent *agent, struct ra_user *user, uint32_t index)
 {
@@ -184,8 +188,8 @@ void ra_reclaim_check(struct ra_agent *agent, struct ra_user *user, uint32_t ind
 void ra_reclaim_soon(struct ra_agent *agent, struct ra_user *user, uint32_t index)
 {
 	struct ra_note *note = ra_note_get(agent, user, index);
-	const struct ra_recheck recheck = { .ref = { user, index, note->generation },
-					    .left = RECHECK_BEATS };
+	const struct ra_recheck recheck = {.ref = {user, index, note->generation},
+					   .left = RECHECK_BEATS};
 
 	if (note->recheck)
 		return;
@@ -218,7 +222,7 @@ void ra_reclaim_beat(struct ra_agent *agent)
 static void refuse_if_stuck(struct ra_agent *agent, struct ra_note *note)
 {
 	struct shmt_seg_shared *seg = ra_record_seg(agent, note);
-	const struct shmt_dir dir = { .shared = seg ? &seg->dir[!note->side] : NULL };
+	const struct shmt_dir dir = {.shared = seg ? &seg->dir[!note->side] : NULL};
 
 	if (!seg || shmt_load(&dir.shared->in_kernel) == 0)
 		return;
@@ -245,7 +249,8 @@ void ra_reclaim_proc(struct ra_agent *agent, const struct ra_proc *proc)
 	}
 }
 
-/* ---- segments without a note ------------------------------------------------------------------- */
+/* ---- segments without a note -------------------------------------------------------------------
+ */
 
 static bool is_offered(const struct ra_agent *agent, const struct ra_leak *leak)
 {
@@ -328,7 +333,8 @@ static void find_leaks(struct ra_agent *agent)
 	free((void *)old);
 }
 
-/* ---- the sweep --------------------------------------------------------------------------------- */
+/* ---- the sweep ---------------------------------------------------------------------------------
+ */
 
 static void sweep_user(struct ra_agent *agent, struct ra_user *user)
 {

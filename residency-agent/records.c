@@ -2,8 +2,8 @@
 /*
  * records.c - finding a stream's record, and its end
  *
- * Records are written by the user's processes. What the agent itself has granted stands in its note,
- * which decides what happens to a segment; a record is believed only about its own stream.
+ * Records are written by the user's processes. What the agent itself has granted stands in its
+ * note, which decides what happens to a segment; a record is believed only about its own stream.
  */
 #include "agent.h"
 
@@ -45,7 +45,8 @@ void ra_record_set_reason(const struct ra_ref *ref, enum coloc_reason reason)
 	shmt_add(&ref->user->shared->totals.reasons[reason], 1);
 }
 
-/* ---- which are in use -------------------------------------------------------------------------- */
+/* ---- which are in use --------------------------------------------------------------------------
+ */
 
 uint32_t ra_next_used(const struct ra_user *user, uint32_t from)
 {
@@ -74,7 +75,8 @@ bool ra_any_used(const struct ra_agent *agent)
 	return false;
 }
 
-/* ---- by connection ----------------------------------------------------------------------------- */
+/* ---- by connection -----------------------------------------------------------------------------
+ */
 
 static bool same_end(const struct shmt_endpoint *a, const struct shmt_endpoint *b)
 {
@@ -89,7 +91,7 @@ static int find_in(struct ra_agent *agent, struct ra_user *user, const struct sh
 	const uint32_t mask = user->record_count - 1;
 	const uint32_t first = (uint32_t)coloc_record_hash(local, remote) & mask;
 	const struct coloc_record_shared *record;
-	struct ra_ref ref = { .user = user };
+	struct ra_ref ref = {.user = user};
 	uint32_t i;
 
 	for (i = 0; i < COLOC_RECORD_WINDOW; i++) {
@@ -121,7 +123,8 @@ int ra_record_find(struct ra_agent *agent, const struct shmt_endpoint *local,
 	return -ENOENT;
 }
 
-/* ---- segments ---------------------------------------------------------------------------------- */
+/* ---- segments ----------------------------------------------------------------------------------
+ */
 
 struct shmt_seg_shared *ra_record_seg(const struct ra_agent *agent, const struct ra_note *note)
 {
@@ -143,7 +146,8 @@ void ra_record_release(struct ra_agent *agent, struct ra_note *note)
 	struct shmt_seg_shared *seg = ra_record_seg(agent, note);
 
 	if (seg) {
-		/* The other end leaves at its next call; a receiver that was killed inside is not there. */
+		/* The other end leaves at its next call; a receiver that was killed inside is not
+		 * there. */
 		shmt_or(&seg->dir[note->side].flags, SHMT_DIR_STOPPED);
 		shmt_or(&seg->dir[!note->side].flags, SHMT_DIR_CLOSED);
 		shmt_store(&seg->dir[!note->side].in_kernel, 0);
@@ -159,7 +163,7 @@ struct ra_note *ra_note_get(struct ra_agent *agent, struct ra_user *user, uint32
 
 	if (note->generation != generation) {
 		ra_record_release(agent, note);
-		*note = (struct ra_note){ .generation = generation, .seg = RA_NONE };
+		*note = (struct ra_note){.generation = generation, .seg = RA_NONE};
 	}
 	return note;
 }

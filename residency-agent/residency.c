@@ -30,7 +30,8 @@ struct dump {
 	RA_LIST(int) links; /* index of each interface that counts */
 };
 
-/* ---- the dump ---------------------------------------------------------------------------------- */
+/* ---- the dump ----------------------------------------------------------------------------------
+ */
 
 static int on_link(const struct nlmsghdr *header, void *data)
 {
@@ -40,7 +41,8 @@ static int on_link(const struct nlmsghdr *header, void *data)
 
 	if (link->ifi_flags & IFF_LOOPBACK)
 		return MNL_CB_OK;
-	mnl_attr_for_each(attr, header, sizeof(*link)) {
+	mnl_attr_for_each(attr, header, sizeof(*link))
+	{
 		if (mnl_attr_get_type(attr) == IFLA_IFNAME &&
 		    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0 &&
 		    ra_conf_interface_counts(&dump->agent->conf, mnl_attr_get_str(attr)))
@@ -72,7 +74,7 @@ static bool may_be_published(const uint8_t addr[16])
 
 static void see_address(struct ra_agent *agent, const uint8_t addr[16])
 {
-	struct ra_address fresh = { .seen = true };
+	struct ra_address fresh = {.seen = true};
 	uint32_t i;
 
 	for (i = 0; i < agent->addresses.count; i++) {
@@ -92,11 +94,12 @@ static int on_address(const struct nlmsghdr *header, void *data)
 	const size_t want = message->ifa_family == AF_INET ? 4 : 16;
 	uint32_t flags = message->ifa_flags;
 	struct dump *dump = data;
-	uint8_t addr[16] = { [10] = 0xff, [11] = 0xff };
+	uint8_t addr[16] = {[10] = 0xff, [11] = 0xff};
 
 	if (message->ifa_family != AF_INET && message->ifa_family != AF_INET6)
 		return MNL_CB_OK;
-	mnl_attr_for_each(attr, header, sizeof(*message)) {
+	mnl_attr_for_each(attr, header, sizeof(*message))
+	{
 		/* IFA_ADDRESS is the peer's on a point-to-point link: IFA_LOCAL goes before it. */
 		if (mnl_attr_get_type(attr) == IFA_LOCAL ||
 		    (mnl_attr_get_type(attr) == IFA_ADDRESS && !local))
@@ -147,7 +150,8 @@ static int dump_table(struct ra_agent *agent, uint16_t type, mnl_cb_t on_row, st
 	return 0;
 }
 
-/* ---- the directory ----------------------------------------------------------------------------- */
+/* ---- the directory -----------------------------------------------------------------------------
+ */
 
 static void say(const char *what, const uint8_t addr[16], int rc)
 {
@@ -188,7 +192,7 @@ static void publish(struct ra_agent *agent)
 
 void ra_residency_update(struct ra_agent *agent)
 {
-	struct dump dump = { .agent = agent };
+	struct dump dump = {.agent = agent};
 	uint32_t i;
 	int rc;
 
@@ -204,10 +208,11 @@ void ra_residency_update(struct ra_agent *agent)
 	free(dump.links.at);
 }
 
-/* An earlier agent of this life published these; the first dump tells which of them are still ours. */
+/* An earlier agent of this life published these; the first dump tells which of them are still ours.
+ */
 static void inherit(struct ra_agent *agent)
 {
-	struct ra_address old = { .published = true };
+	struct ra_address old = {.published = true};
 	const struct shmt_addr_shared *entry;
 	uint64_t word;
 	uint32_t i;

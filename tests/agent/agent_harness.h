@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * agent_harness.h - real agents in a temporary folder, and processes that talk to them as the shim does
+ * agent_harness.h - real agents in a temporary folder, and processes that talk to them as the shim
+ * does
  *
  * An agent is started with a notification socket, as systemd would, so that its READY is waited for
- * and not guessed. A fake shim claims records, sends JOIN and looks at grants. What happens in shared
- * memory is awaited by looking, every millisecond, for a bounded time.
+ * and not guessed. A fake shim claims records, sends JOIN and looks at grants. What happens in
+ * shared memory is awaited by looking, every millisecond, for a bounded time.
  */
 #ifndef AGENT_HARNESS_H
 #define AGENT_HARNESS_H
@@ -42,10 +43,11 @@
 #include "record_hash.h"
 #include "region.h"
 
-#define UNUSED __attribute__((unused))
+#define UNUSED	    __attribute__((unused))
 #define PATIENCE_MS 15000
 
-/* ---- waiting ----------------------------------------------------------------------------------- */
+/* ---- waiting -----------------------------------------------------------------------------------
+ */
 
 static UNUSED int64_t now_ms(void)
 {
@@ -57,22 +59,23 @@ static UNUSED int64_t now_ms(void)
 
 static UNUSED bool look_again(int64_t deadline_ms)
 {
-	const struct timespec pause = { .tv_nsec = 1000000 };
+	const struct timespec pause = {.tv_nsec = 1000000};
 
 	nanosleep(&pause, NULL);
 	return now_ms() < deadline_ms;
 }
 
 /* wait_for() - until @cond, which others make true; fails after PATIENCE_MS */
-#define wait_for(cond)                                                                             \
-	do {                                                                                       \
-		const int64_t deadline_ = now_ms() + PATIENCE_MS;                                  \
-		while (!(cond))                                                                    \
-			if (!look_again(deadline_))                                                \
-				fail_msg("waited in vain for %s", #cond);                          \
+#define wait_for(cond)                                                    \
+	do {                                                              \
+		const int64_t deadline_ = now_ms() + PATIENCE_MS;         \
+		while (!(cond))                                           \
+			if (!look_again(deadline_))                       \
+				fail_msg("waited in vain for %s", #cond); \
 	} while (0)
 
-/* ---- agents ------------------------------------------------------------------------------------ */
+/* ---- agents ------------------------------------------------------------------------------------
+ */
 
 struct agent {
 	char folder[128]; /* of its socket */
@@ -136,7 +139,7 @@ static UNUSED void agent_init(struct agent *agent, const char *name, const char 
 
 static UNUSED int notify_socket(const char *path)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
@@ -163,7 +166,7 @@ static UNUSED void exec_agent(const struct agent *agent, const char *notify, int
 /* Its output goes to the file "log" beside the socket. */
 static UNUSED void agent_start(struct agent *agent)
 {
-	struct pollfd ready = { .events = POLLIN };
+	struct pollfd ready = {.events = POLLIN};
 	char notify[160], log[160], text[256];
 	int64_t deadline = now_ms() + PATIENCE_MS;
 	ssize_t got;
@@ -218,12 +221,13 @@ static UNUSED int agent_stop(struct agent *agent, int signal)
 	return status;
 }
 
-/* ---- packets ----------------------------------------------------------------------------------- */
+/* ---- packets -----------------------------------------------------------------------------------
+ */
 
 static UNUSED int agent_connect(const struct agent *agent)
 {
-	const struct timeval limit = { .tv_sec = 10 };
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const struct timeval limit = {.tv_sec = 10};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
@@ -235,13 +239,13 @@ static UNUSED int agent_connect(const struct agent *agent)
 
 static UNUSED struct coloc_header_wire header(unsigned int type)
 {
-	return (struct coloc_header_wire){ COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, (uint16_t)type };
+	return (struct coloc_header_wire){COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, (uint16_t)type};
 }
 
 /* A verb; the answer as JSON, and its status. */
 static UNUSED json_t *ask(const struct agent *agent, uint32_t verb, int *ret_status)
 {
-	const struct coloc_control_wire control = { header(COLOC_MSG_CONTROL), verb, 0 };
+	const struct coloc_control_wire control = {header(COLOC_MSG_CONTROL), verb, 0};
 	const int fd = agent_connect(agent);
 	struct coloc_data_wire data;
 	char *text = calloc(1, 1 << 20);
@@ -290,7 +294,8 @@ static UNUSED int64_t fact(const struct agent *agent, uint32_t verb, const char 
 
 #define status_of(agent, path) fact((agent), COLOC_VERB_STATUS, (path))
 
-/* ---- a process as the agent sees it ------------------------------------------------------------ */
+/* ---- a process as the agent sees it ------------------------------------------------------------
+ */
 
 struct shim {
 	int fd;
@@ -302,8 +307,8 @@ struct shim {
 
 static UNUSED void send_hello(int fd)
 {
-	struct coloc_hello_wire hello = { .header = header(COLOC_MSG_HELLO),
-					  .pid = (uint32_t)getpid() };
+	struct coloc_hello_wire hello = {.header = header(COLOC_MSG_HELLO),
+					 .pid = (uint32_t)getpid()};
 	struct stat st;
 
 	assert_int_equal(stat("/proc/self/ns/net", &st), 0);
@@ -319,11 +324,11 @@ static UNUSED int take_welcome(int fd, struct coloc_welcome_wire *welcome, int f
 		char bytes[CMSG_SPACE(4 * sizeof(int))];
 		struct cmsghdr align;
 	} control;
-	struct iovec iov = { welcome, sizeof(*welcome) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = control.bytes,
-				  .msg_controllen = sizeof(control.bytes) };
+	struct iovec iov = {welcome, sizeof(*welcome)};
+	struct msghdr message = {.msg_iov = &iov,
+				 .msg_iovlen = 1,
+				 .msg_control = control.bytes,
+				 .msg_controllen = sizeof(control.bytes)};
 	const struct cmsghdr *rights;
 	int count = 0;
 
@@ -355,9 +360,9 @@ static UNUSED void shim_start(struct shim *shim, const struct agent *agent)
 	shim->records = (void *)((char *)shim->local + shim->local->records_off);
 	close(fds[0]);
 	if (count == 2) {
-		assert_int_equal(
-			shmt_region_map(fds[1], shim->welcome.region_bytes, 0, &shim->region, &reason),
-			0);
+		assert_int_equal(shmt_region_map(fds[1], shim->welcome.region_bytes, 0,
+						 &shim->region, &reason),
+				 0);
 		close(fds[1]);
 	}
 }
@@ -369,12 +374,13 @@ static UNUSED void shim_stop(struct shim *shim)
 	shmt_region_unmap(&shim->region);
 }
 
-/* ---- two guests in one network namespace of our own ------------------------------------------------
+/* ---- two guests in one network namespace of our own
+ ------------------------------------------------
 
  * A veth pair gives each an interface whose address it publishes; the other one's is excluded. The
  * connection itself goes over the loopback interface: pairing does not know the difference.
  */
-#define RED_ADDRESS "10.9.0.1"
+#define RED_ADDRESS  "10.9.0.1"
 #define BLUE_ADDRESS "10.9.0.2"
 
 /* 0, or why not */
@@ -401,7 +407,8 @@ static UNUSED void guests_init(struct agent *red, struct agent *blue)
 		   "[residency]\ninterfaces = blue\n[pairing]\noffer_ms = 300\n");
 }
 
-/* ---- streams ----------------------------------------------------------------------------------- */
+/* ---- streams -----------------------------------------------------------------------------------
+ */
 
 struct stream {
 	int fd;
@@ -410,7 +417,7 @@ struct stream {
 
 static UNUSED void connect_pair(const char *from, const char *to, int fds[2])
 {
-	struct sockaddr_in here = { .sin_family = AF_INET }, there = { .sin_family = AF_INET };
+	struct sockaddr_in here = {.sin_family = AF_INET}, there = {.sin_family = AF_INET};
 	const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	socklen_t len = sizeof(there);
 
@@ -429,8 +436,8 @@ static UNUSED void connect_pair(const char *from, const char *to, int fds[2])
 
 static UNUSED struct shmt_endpoint endpoint_of(const struct sockaddr_in *address)
 {
-	struct shmt_endpoint end = { .addr = { [10] = 0xff, [11] = 0xff },
-				     .port = ntohs(address->sin_port) };
+	struct shmt_endpoint end = {.addr = {[10] = 0xff, [11] = 0xff},
+				    .port = ntohs(address->sin_port)};
 
 	memcpy(end.addr + 12, &address->sin_addr, 4);
 	return end;
@@ -442,7 +449,7 @@ static UNUSED struct stream make_record(struct shim *shim, int fd)
 	struct coloc_local_shared *local = shim->local;
 	struct coloc_record_shared *record = NULL;
 	struct sockaddr_in here, there;
-	struct stream stream = { .fd = fd };
+	struct stream stream = {.fd = fd};
 	struct shmt_endpoint ends[2];
 	socklen_t len = sizeof(here);
 	struct stat st;
@@ -486,7 +493,7 @@ static UNUSED struct coloc_record_shared *record_of(const struct shim *shim,
 static UNUSED void send_record(const struct shim *shim, const struct stream *stream,
 			       unsigned int type)
 {
-	const struct coloc_record_wire wire = { header(type), stream->record, stream->generation };
+	const struct coloc_record_wire wire = {header(type), stream->record, stream->generation};
 
 	assert_int_equal(send(shim->fd, &wire, sizeof(wire), MSG_NOSIGNAL), sizeof(wire));
 }

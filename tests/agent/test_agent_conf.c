@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: an error in the configuration is refused with file, line and reason, at the start and by a
- * reload, which leaves the old values in use; the environment goes before the file; config/coloc.conf
- * is what the option table says.
+ * Proves: an error in the configuration is refused with file, line and reason, at the start and by
+ * a reload, which leaves the old values in use; the environment goes before the file;
+ * config/coloc.conf is what the option table says.
  */
 #include "agent_harness.h"
 #include "conf.h"
@@ -44,27 +44,27 @@ static void errors_name_line_and_reason(void **state)
 	static const struct {
 		const char *text, *where, *why;
 	} bad[] = {
-		{ "[region]\nsize = 1X\n", ":2:", "not a size" },
-		{ "[region]\nsize = 1M\n", ":2:", "is not from" },
-		{ "[region]\nring_bytes = 96K\n", ":2:", "power of two" },
-		{ "[region]\npath = relative\n", ":2:", "absolute" },
-		{ "\n[nothing]\nx = 1\n", ":2:", "no section [nothing]" },
-		{ "[empty]\n", ":1:", "no section [empty]" },
-		{ "[switch]\nbyte = 1\n", ":2:", "no 'byte' in section [switch]" },
-		{ "[switch]\nbytes = -1\n", ":2:", "below 0" },
-		{ "[switch]\nbytes = many\n", ":2:", "not a number" },
-		{ "[wait]\nspin_us = 10001\n", ":2:", "from 0 to 10000" },
-		{ "[wait]\nspin_us = 1\nspin_us = 2\n", ":3:", "given in line 2" },
-		{ "spin_us = 1\n", ":1:", "before the first" },
-		{ "[wait]\nspin_us\n", ":2:", "not 'key = value'" },
-		{ "[wait]\nspin_us = 1\n  7\n", ":3:", "begin with a space" },
-		{ "[wait\n", ":1:", "[name]" },
-		{ "[residency]\nloopback = perhaps\n", ":2:", "neither yes nor no" },
-		{ "[residency]\npeers = 10.0.0.0/33\n", ":2:", "from 0 to 32" },
-		{ "[residency]\npeers = host\n", ":2:", "not an address" },
-		{ "[access]\ngroup = no-such-group\n", ":2:", "no group" },
-		{ "[access]\nmax_streams = 100\n", ":2:", "power of two" },
-		{ "[guest]\nname = a-name-that-is-longer-than-23\n", ":2:", "longer" },
+		{"[region]\nsize = 1X\n", ":2:", "not a size"},
+		{"[region]\nsize = 1M\n", ":2:", "is not from"},
+		{"[region]\nring_bytes = 96K\n", ":2:", "power of two"},
+		{"[region]\npath = relative\n", ":2:", "absolute"},
+		{"\n[nothing]\nx = 1\n", ":2:", "no section [nothing]"},
+		{"[empty]\n", ":1:", "no section [empty]"},
+		{"[switch]\nbyte = 1\n", ":2:", "no 'byte' in section [switch]"},
+		{"[switch]\nbytes = -1\n", ":2:", "below 0"},
+		{"[switch]\nbytes = many\n", ":2:", "not a number"},
+		{"[wait]\nspin_us = 10001\n", ":2:", "from 0 to 10000"},
+		{"[wait]\nspin_us = 1\nspin_us = 2\n", ":3:", "given in line 2"},
+		{"spin_us = 1\n", ":1:", "before the first"},
+		{"[wait]\nspin_us\n", ":2:", "not 'key = value'"},
+		{"[wait]\nspin_us = 1\n  7\n", ":3:", "begin with a space"},
+		{"[wait\n", ":1:", "[name]"},
+		{"[residency]\nloopback = perhaps\n", ":2:", "neither yes nor no"},
+		{"[residency]\npeers = 10.0.0.0/33\n", ":2:", "from 0 to 32"},
+		{"[residency]\npeers = host\n", ":2:", "not an address"},
+		{"[access]\ngroup = no-such-group\n", ":2:", "no group"},
+		{"[access]\nmax_streams = 100\n", ":2:", "power of two"},
+		{"[guest]\nname = a-name-that-is-longer-than-23\n", ":2:", "longer"},
 	};
 	struct ra_conf before;
 	size_t i;
@@ -128,7 +128,7 @@ static void patterns_of_interfaces(void **state)
 
 static bool allowed(const char *text)
 {
-	uint8_t addr[16] = { [10] = 0xff, [11] = 0xff };
+	uint8_t addr[16] = {[10] = 0xff, [11] = 0xff};
 
 	if (inet_pton(AF_INET, text, addr + 12) != 1)
 		assert_int_equal(inet_pton(AF_INET6, text, addr), 1);
@@ -191,7 +191,8 @@ static void default_file_is_current(void **state)
 	free(have);
 }
 
-/* ---- the daemon -------------------------------------------------------------------------------- */
+/* ---- the daemon --------------------------------------------------------------------------------
+ */
 
 static void start_refuses(void **state)
 {

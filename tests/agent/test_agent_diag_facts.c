@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves the facts about NETLINK_SOCK_DIAG that the agent's diag.c leans on, by asking through it:
- * which sockets the kernel finds, and that neither "not found" nor TIME_WAIT means that nobody has it.
+ * which sockets the kernel finds, and that neither "not found" nor TIME_WAIT means that nobody has
+ * it.
  */
 #include "agent_harness.h"
 #include "agent.h"
@@ -81,8 +82,8 @@ static void held_with_evidence(void **state)
 
 static void mapped_address(void **state)
 {
-	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT };
-	struct sockaddr_in there = { .sin_family = AF_INET };
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT};
+	struct sockaddr_in there = {.sin_family = AF_INET};
 	const int listener = socket(AF_INET6, SOCK_STREAM, 0);
 	socklen_t len = sizeof(any);
 	struct ra_sock sock;
@@ -131,7 +132,7 @@ static void time_wait_with_an_owner(void **state)
 
 static void reset_with_an_owner(void **state)
 {
-	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
 	struct ra_sock sock;
 
 	(void)state;

@@ -90,7 +90,8 @@ static void flags_are_set_and_cleared(void **state)
 	assert_int_equal(SHMT_GUEST_STATE(shmt_load(&shim.region.guests[shim.local->guest].word)),
 			 SHMT_GUEST_DRAINING);
 	for (i = 0; i < 2; i++)
-		assert_int_equal(shmt_load(&seg->dir[i].flags), SHMT_DIR_REFUSED | SHMT_DIR_STOPPED);
+		assert_int_equal(shmt_load(&seg->dir[i].flags),
+				 SHMT_DIR_REFUSED | SHMT_DIR_STOPPED);
 	json_decref(ask(&agent, COLOC_VERB_RESUME, NULL));
 	assert_int_equal(shmt_load(&shim.local->draining), 0);
 	assert_int_equal(SHMT_GUEST_STATE(shmt_load(&shim.region.guests[shim.local->guest].word)),
@@ -202,7 +203,7 @@ static void who_stays_keeps_its_flags(void **state)
 
 static void strangers_may_not(void **state)
 {
-	const struct coloc_control_wire control = { header(COLOC_MSG_CONTROL), COLOC_VERB_DRAIN, 0 };
+	const struct coloc_control_wire control = {header(COLOC_MSG_CONTROL), COLOC_VERB_DRAIN, 0};
 	struct coloc_data_wire data;
 	int status, fd;
 	pid_t child;
@@ -233,14 +234,10 @@ static void strangers_may_not(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(flags_are_set_and_cleared),
-		test(empty_ring_goes_to_tcp),
-		test(unread_bytes_stay_readable),
-		test(held_lock_is_respected),
-		test(receiver_in_kernel_is_waited_for),
-		test(nothing_is_granted_meanwhile),
-		test(who_stays_keeps_its_flags),
-		test(strangers_may_not),
+		test(flags_are_set_and_cleared),	test(empty_ring_goes_to_tcp),
+		test(unread_bytes_stay_readable),	test(held_lock_is_respected),
+		test(receiver_in_kernel_is_waited_for), test(nothing_is_granted_meanwhile),
+		test(who_stays_keeps_its_flags),	test(strangers_may_not),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

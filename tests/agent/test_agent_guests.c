@@ -126,7 +126,7 @@ static void both_ask(void **state)
 
 static void silent_peer_costs_nothing(void **state)
 {
-	struct shim *shims[2] = { &red_shim, &blue_shim };
+	struct shim *shims[2] = {&red_shim, &blue_shim};
 	struct stream stream;
 	unsigned int i;
 	int fds[2];
@@ -136,8 +136,7 @@ static void silent_peer_costs_nothing(void **state)
 		connect_pair(RED_ADDRESS, BLUE_ADDRESS, fds);
 		stream = make_record(shims[i], fds[i]);
 		join(shims[i], &stream);
-		wait_for(shmt_load(&record_of(shims[i], &stream)->grant) ==
-			 COLOC_GRANT_OFFERED);
+		wait_for(shmt_load(&record_of(shims[i], &stream)->grant) == COLOC_GRANT_OFFERED);
 		wait_for(refused(shims[i], &stream));
 		assert_int_equal(shmt_load(&record_of(shims[i], &stream)->reason),
 				 COLOC_REASON_PEER_SILENT);
@@ -145,7 +144,7 @@ static void silent_peer_costs_nothing(void **state)
 		assert_int_equal(status_of(&red, "offers"), 0);
 		assert_int_equal(status_of(&blue, "offers"), 0);
 		close(fds[!i]);
-		close_one(shims[i], &(struct stream){ fds[i], stream.record, stream.generation });
+		close_one(shims[i], &(struct stream){fds[i], stream.record, stream.generation});
 		wait_for(ended(shims[i], &stream));
 	}
 }
@@ -187,9 +186,10 @@ static bool blue_is(const char *key)
 	bool is = false;
 	size_t i;
 
-	json_array_foreach(json_object_get(json, "guests"), i, guest)
-		if (!strcmp(json_string_value(json_object_get(guest, "name")), "blue"))
-			is = json_is_true(json_object_get(guest, key));
+	json_array_foreach(
+		json_object_get(json, "guests"), i,
+		guest) if (!strcmp(json_string_value(json_object_get(guest, "name")), "blue")) is =
+		json_is_true(json_object_get(guest, key));
 	json_decref(json);
 	return is;
 }

@@ -99,9 +99,9 @@ static bool is_dropped(int fd)
 
 static void bad_packets_end_the_connection(void **state)
 {
-	struct coloc_hello_wire hello = { .header = header(COLOC_MSG_HELLO) };
-	struct coloc_record_wire record = { header(COLOC_MSG_JOIN), 0, 0 };
-	char big[COLOC_PROTO_MAX_BYTES + 1] = { 0 };
+	struct coloc_hello_wire hello = {.header = header(COLOC_MSG_HELLO)};
+	struct coloc_record_wire record = {header(COLOC_MSG_JOIN), 0, 0};
+	char big[COLOC_PROTO_MAX_BYTES + 1] = {0};
 	struct coloc_header_wire head;
 	struct shim shim;
 	size_t i;
@@ -109,9 +109,8 @@ static void bad_packets_end_the_connection(void **state)
 		const void *packet;
 		size_t bytes;
 	} bad[] = {
-		{ "x", 1 },			  { &hello, sizeof(hello) - 1 },
-		{ &record, sizeof(record) },	  { big, sizeof(big) },
-		{ &head, sizeof(head) },
+		{"x", 1},	    {&hello, sizeof(hello) - 1}, {&record, sizeof(record)},
+		{big, sizeof(big)}, {&head, sizeof(head)},
 	};
 
 	(void)state;
@@ -137,7 +136,7 @@ static void bad_packets_end_the_connection(void **state)
 
 static void other_version_is_told(void **state)
 {
-	struct coloc_hello_wire hello = { .header = header(COLOC_MSG_HELLO) };
+	struct coloc_hello_wire hello = {.header = header(COLOC_MSG_HELLO)};
 	const int fd = agent_connect(&agent);
 	struct coloc_welcome_wire welcome;
 	int fds[4];
@@ -153,17 +152,16 @@ static void other_version_is_told(void **state)
 
 static void stray_descriptors_are_closed(void **state)
 {
-	const struct coloc_control_wire control = { header(COLOC_MSG_CONTROL), COLOC_VERB_STATUS,
-						    0 };
+	const struct coloc_control_wire control = {header(COLOC_MSG_CONTROL), COLOC_VERB_STATUS, 0};
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
-	} rights = { { 0 } };
-	struct iovec iov = { (void *)&control, sizeof(control) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = rights.bytes,
-				  .msg_controllen = sizeof(rights.bytes) };
+	} rights = {{0}};
+	struct iovec iov = {(void *)&control, sizeof(control)};
+	struct msghdr message = {.msg_iov = &iov,
+				 .msg_iovlen = 1,
+				 .msg_control = rights.bytes,
+				 .msg_controllen = sizeof(rights.bytes)};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 	const int fd = agent_connect(&agent);
 	int pipe_fds[2];

@@ -188,8 +188,8 @@ static void stale_join_is_ignored(void **state)
 	open_both(streams);
 	stale = streams[0];
 	stale.generation++;
-	assert_true(shmt_cas(&record_of(&shim, &stale)->grant, COLOC_GRANT_IDLE,
-			     COLOC_GRANT_WANTED));
+	assert_true(
+		shmt_cas(&record_of(&shim, &stale)->grant, COLOC_GRANT_IDLE, COLOC_GRANT_WANTED));
 	send_record(&shim, &stale, COLOC_MSG_JOIN);
 	assert_int_equal(status_of(&agent, "processes"), 1); /* it was read, and we live */
 	assert_int_equal(shmt_load(&record_of(&shim, &stale)->grant), COLOC_GRANT_WANTED);

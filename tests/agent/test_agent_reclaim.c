@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves: what a killed process leaves is taken back; a socket that another process holds keeps its
- * record; one that is closed but not yet read to its end keeps it too, also when the only holder is a
- * child that nobody knows of; a record that its shim left half made is freed when nobody can be at it.
+ * record; one that is closed but not yet read to its end keeps it too, also when the only holder is
+ * a child that nobody knows of; a record that its shim left half made is freed when nobody can be
+ * at it.
  */
 #include "agent_harness.h"
 #include "switch.h"
@@ -123,7 +124,8 @@ static void held_elsewhere(void **state)
 	wait_for(ended(&shim, &streams[1]));
 }
 
-/* After both directions have ended the kernel no longer knows the socket that is still open here. */
+/* After both directions have ended the kernel no longer knows the socket that is still open here.
+ */
 static void closed_but_open(void **state)
 {
 	struct stream streams[2];
@@ -175,7 +177,7 @@ static void unread_bytes_and_unknown_holder(void **state)
 
 static void reset_is_no_end(void **state)
 {
-	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
 	struct stream streams[2];
 
 	(void)state;

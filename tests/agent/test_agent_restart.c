@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves: an agent that is killed and started again keeps the guest's slot and epoch, the records
- * and their rings; what was in the air is put right; an agent that nobody uses leaves nothing behind
- * when it is stopped, and one that somebody uses leaves everything.
+ * and their rings; what was in the air is put right; an agent that nobody uses leaves nothing
+ * behind when it is stopped, and one that somebody uses leaves everything.
  */
 #include "agent_harness.h"
 #include "segment.h"
@@ -165,9 +165,9 @@ static void drain_outlives_the_agent(void **state)
 /* The segment of an agent that died between making it and telling anybody. */
 static void lost_segment_is_found(void **state)
 {
-	const struct shmt_guest guest = { (uint32_t)status_of(&agent, "guest.slot"),
-					  (uint64_t)status_of(&agent, "guest.epoch") };
-	const struct shmt_guest ends[2] = { guest, guest };
+	const struct shmt_guest guest = {(uint32_t)status_of(&agent, "guest.slot"),
+					 (uint64_t)status_of(&agent, "guest.epoch")};
+	const struct shmt_guest ends[2] = {guest, guest};
 	struct shim shim;
 	uint32_t seg;
 
@@ -240,9 +240,9 @@ static void no_region_is_said(void **state)
 	assert_int_equal(shmt_load(&shim.local->region_reason), COLOC_REASON_NO_REGION);
 	assert_int_equal(shmt_load(&shim.local->guest), SHMT_NO_GUEST);
 	json = ask(&none, COLOC_VERB_STATUS, NULL);
-	assert_string_equal(json_string_value(json_object_get(json_object_get(json, "region"),
-							      "reason")),
-			    "no-region");
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(json, "region"), "reason")),
+		"no-region");
 	json_decref(json);
 	json_decref(ask(&none, COLOC_VERB_DRAIN, NULL));
 	json_decref(ask(&none, COLOC_VERB_RESUME, NULL));
