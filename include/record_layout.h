@@ -55,7 +55,7 @@ enum coloc_grant {
 enum coloc_record_flag {
 	COLOC_RECORD_NONBLOCK = 1u << 0, /* O_NONBLOCK of the open file description */
 	COLOC_RECORD_STAYS = 1u << 1,    /* must stay on, or return to, TCP; see reason */
-	COLOC_RECORD_LOWAT = 1u << 2,    /* SO_RCVLOWAT is more than one byte */
+	COLOC_RECORD_SHARED = 1u << 2,   /* another process may hold the socket: forked, passed */
 };
 
 struct coloc_record_tx_shared {

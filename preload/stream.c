@@ -541,16 +541,28 @@ void pl_streams_stay(enum coloc_reason reason)
 
 /* ---- on to a ring ------------------------------------------------------------------------------ */
 
+/* The agent gives reasons, too: they are said when the stream is used next. */
+static void say_reason(struct pl_stream *s)
+{
+	const uint32_t reason = shmt_load_relaxed(&s->rec->reason);
+
+	if (s->said_reason == reason)
+		return;
+	s->said_reason = reason;
+	if (reason != COLOC_REASON_NONE)
+		pl_log(1, "stream of port %u to %u stays on TCP: %s (%s)", s->rec->local.port,
+		       s->rec->remote.port, coloc_reason_text(reason),
+		       coloc_reason_name(reason));
+}
+
 void pl_stream_reason(struct pl_stream *s, enum coloc_reason reason)
 {
 	if (shmt_load_relaxed(&s->rec->reason) == reason)
 		return;
 	shmt_store_relaxed(&s->rec->reason, reason);
-	if (reason == COLOC_REASON_NONE)
-		return;
-	shmt_add_relaxed(&pl.local->totals.reasons[reason], 1);
-	pl_log(1, "stream of port %u to %u stays on TCP: %s (%s)", s->rec->local.port,
-	       s->rec->remote.port, coloc_reason_text(reason), coloc_reason_name(reason));
+	if (reason != COLOC_REASON_NONE)
+		shmt_add_relaxed(&pl.local->totals.reasons[reason], 1);
+	say_reason(s);
 }
 
 void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason)
@@ -599,6 +611,7 @@ void pl_stream_account(struct pl_stream *s, int fd, ssize_t bytes)
 
 	if (bytes <= 0)
 		return;
+	say_reason(s);
 	if (grant >= COLOC_GRANT_GRANTED) {
 		if (pl_stream_wants_attach(s))
 			pl_stream_attach(s, fd);

@@ -34,6 +34,7 @@ struct pl_stream {
 	uint32_t opened;  /* the ring was opened and nothing was put into it yet */
 	uint32_t open_fails;
 	uint32_t waits;
+	uint32_t said_reason; /* the last one that was logged */
 	uint32_t dry;	/* receives in a row that found the ring empty and did not wait */
 	uint32_t stuck; /* the last leave was given up: a receiver stays inside the kernel */
 	uint64_t last_send_ns;
