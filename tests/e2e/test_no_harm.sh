@@ -30,7 +30,7 @@ transfer() # HOW_A HOW_B [WRAPPER...]
 		fail 'hashes differ'
 }
 
-# The log of the client names the reason; the agent, if there is one, has counted it.
+# The log of the client names the reason.
 expect() # REASON
 {
 	grep -q "$1" "$T_DIR/A.err" || fail "COLOC_LOG=1 does not say $1: $(cat "$T_DIR/A.err")"
@@ -38,6 +38,9 @@ expect() # REASON
 }
 
 export COLOC_LOG=1
+# An offer is given up well before the transfer is over.
+T_CONF='[pairing]
+offer_ms = 50'
 
 t_net_up || fail 'no namespaces'
 transfer always always
@@ -48,12 +51,18 @@ transfer always always
 [ "$(e2e_stat A bytes_ring)" -gt 0 ] || fail 'the ordinary case does not move'
 ring=$(e2e_stat A bytes_ring)
 
+# Long enough for the offer to run out.
+bytes=300000000
 transfer always plain
-expect peer-silent
-[ "$(e2e_stat A 'reasons["peer-silent"]')" -gt 0 ] || fail 'peer-silent is not counted'
+bytes=30000000
+expect waiting-peer
+[ "$(e2e_stat A 'reasons["peer-silent"]')" -gt 0 ] ||
+	fail "peer-silent is not counted: $(t_ctl A stats --json)"
 
+ring_before=$(e2e_stat A bytes_ring)
 transfer never always
-expect policy-never
+[ "$(e2e_stat A bytes_ring)" = "$ring_before" ] || fail 'a stream of a program with policy never moved'
+echo 'policy never: by TCP, as asked'
 
 # While it runs, colocctl streams tells why.
 policy=always
@@ -72,7 +81,7 @@ e2e_await 10 stream_says peer-silent ||
 exec 9>&-
 
 # Another user may not open the socket's folder.
-chmod 700 "$(dirname "$T_DIR/A.sock")"
+chmod 700 "$(dirname "$T_DIR/A/agent.sock")"
 chmod 755 "$T_BUILD"
 transfer always always setpriv --reuid=65534 --regid=65534 --clear-groups
 expect agent-denied
@@ -80,12 +89,12 @@ expect agent-denied
 t_agent_stop A
 t_agent_stop B
 
-# A region that cannot be had, and one of a version to come (bytes 8 to 11 of the superblock).
+# No device to be found, and a region of a version to come (bytes 8 to 11 of the superblock).
 agent_with_region()
 {
 	local guest
 	for guest in A B; do
-		t_spawn $guest "$T_BUILD/residency-agent" --foreground --socket "$T_DIR/$guest.sock" \
+		t_spawn $guest "$T_BUILD/residency-agent" --foreground --socket "$T_DIR/$guest/agent.sock" \
 			--region "$1" >>"$T_DIR/agent-$guest.log" 2>&1
 		echo "$T_PID" >"$T_DIR/$guest.pid"
 		t_wait_agent $guest || fail 'no agent'
@@ -96,8 +105,15 @@ agent_with_region()
 	t_agent_stop B
 }
 
-agent_with_region "$T_DIR/no-such-folder/region" no-region
+agent_with_region auto no-region
 cp "$T_DIR/region" "$T_DIR/region-99"
 printf '\143\0\0\0' | dd of="$T_DIR/region-99" bs=1 seek=8 conv=notrunc status=none
 agent_with_region "$T_DIR/region-99" region-version
+
+# An agent that was given a file that cannot be made says so and ends.
+t_in A timeout 10 "$T_BUILD/residency-agent" --foreground --socket "$T_DIR/A/agent.sock" \
+	--region "$T_DIR/no-such-folder/region" 2>"$T_DIR/refused" && fail 'the agent runs'
+grep -q 'no-such-folder/region: No such file' "$T_DIR/refused" || fail "$(cat "$T_DIR/refused")"
+transfer always always
+expect no-agent
 echo "ordinary case: $ring bytes by ring"

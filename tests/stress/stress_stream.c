@@ -528,6 +528,7 @@ int main(int argc, char **argv)
 			break;
 		case 'x':
 			apart.cut = true;
+			signal(SIGPIPE, SIG_IGN);
 			break;
 		default:
 			return 2;
