@@ -120,6 +120,11 @@ struct ra_conn {
 	int answer_status;
 };
 
+/* Something looked at again and again, at growing distances: what is not there now may come. */
+struct ra_again {
+	double next, pause;
+};
+
 /* What a record waits for. */
 enum ra_wait_kind {
 	RA_WAIT_MADE,  /* our offer to be taken */
@@ -133,6 +138,13 @@ struct ra_wait {
 	uint32_t offer; /* its entry; RA_NONE: taken out already, or none */
 	uint32_t seg;	/* MADE */
 	double expires;
+	struct ra_again again; /* LOCAL */
+};
+
+/* An offer to us for which there is no record yet. */
+struct ra_inbox {
+	uint32_t offer;
+	struct ra_again again;
 };
 
 /* A growing array. */
@@ -220,7 +232,8 @@ struct ra_agent {
 	ev_timer tick;
 	double last_active;
 	uint64_t doorbell;
-	RA_LIST(uint32_t) inbox; /* offers to us that are neither answered nor gone */
+	RA_LIST(struct ra_inbox) inbox; /* offers to us that are neither answered nor gone */
+	uint8_t *in_inbox;		/* by entry of the offer table */
 	RA_LIST(struct ra_wait) waits;
 
 	/* reclaim.c */

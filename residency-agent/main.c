@@ -321,6 +321,7 @@ static void end(struct ra_agent *agent)
 	ra_detach(agent, forget);
 	free(agent->waits.at);
 	free(agent->inbox.at);
+	free(agent->in_inbox);
 	free(agent->rechecks.at);
 	free(agent->leaks.at);
 	close(agent->diag_fd);

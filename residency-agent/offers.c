@@ -27,6 +27,7 @@
 #include "agent.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
@@ -35,6 +36,21 @@
 #define LOOK_STREAMS_S 0.02
 #define LOOK_IDLE_S    0.2
 #define BUSY_FOR_S     0.1
+#define AGAIN_MAX_S    0.1 /* between two looks for a record that is not there */
+
+/* First at once, then after one more millisecond, two, four, ... */
+static bool is_due(const struct ra_agent *agent, struct ra_again *again)
+{
+	const double now = ev_now(agent->loop);
+
+	if (now < again->next)
+		return false;
+	again->pause = again->pause == 0		? LOOK_BUSY_S
+		       : again->pause * 2 < AGAIN_MAX_S ? again->pause * 2
+							: AGAIN_MAX_S;
+	again->next = now + again->pause;
+	return true;
+}
 
 static bool is_mine(const struct ra_agent *agent, const struct shmt_guest *guest)
 {
@@ -247,6 +263,8 @@ static bool look_at_local(struct ra_agent *agent, uint32_t i)
 	struct coloc_record_shared *record = ra_record(&wait.ref);
 	struct ra_sock sock;
 
+	if (!is_due(agent, &agent->waits.at[i].again))
+		return false;
 	if (record) {
 		ra_diag_ask(agent, wait.ref.user, record, &sock);
 		if (sock.held != RA_HELD)
@@ -372,16 +390,6 @@ void ra_offer_begin(struct ra_agent *agent, const struct ra_ref *ref, const stru
 /* ---- the look ----------------------------------------------------------------------------------
  */
 
-static bool in_inbox(const struct ra_agent *agent, uint32_t index)
-{
-	uint32_t i;
-
-	for (i = 0; i < agent->inbox.count; i++)
-		if (agent->inbox.at[i] == index)
-			return true;
-	return false;
-}
-
 static void fill_inbox(struct ra_agent *agent)
 {
 	uint64_t word;
@@ -391,8 +399,9 @@ static void fill_inbox(struct ra_agent *agent)
 		word = shmt_load_relaxed(&agent->region.offers[i].word);
 		if ((SHMT_OFFER_STATE(word) == SHMT_OFFER_MADE ||
 		     SHMT_OFFER_STATE(word) == SHMT_OFFER_WISH) &&
-		    SHMT_OFFER_ADDRESSEE(word) == agent->guest.slot && !in_inbox(agent, i)) {
-			ra_list_add(&agent->inbox, i);
+		    SHMT_OFFER_ADDRESSEE(word) == agent->guest.slot && !agent->in_inbox[i]) {
+			agent->in_inbox[i] = 1;
+			ra_list_add(&agent->inbox, ((struct ra_inbox){.offer = i}));
 			agent->last_active = ev_now(agent->loop);
 		}
 	}
@@ -413,6 +422,7 @@ static bool look_at_wait(struct ra_agent *agent, uint32_t i)
 
 static void look(struct ra_agent *agent)
 {
+	struct ra_inbox *entry;
 	const uint64_t bell = shmt_load_acquire(&agent->region.guests[agent->guest.slot].doorbell);
 	uint32_t i;
 
@@ -421,10 +431,13 @@ static void look(struct ra_agent *agent)
 		fill_inbox(agent);
 	}
 	for (i = 0; i < agent->inbox.count;) {
-		if (look_at_offer(agent, agent->inbox.at[i]))
+		entry = &agent->inbox.at[i];
+		if (is_due(agent, &entry->again) && look_at_offer(agent, entry->offer)) {
+			agent->in_inbox[entry->offer] = 0;
 			ra_list_drop(&agent->inbox, i);
-		else
+		} else {
 			i++;
+		}
 	}
 	/* What is over is replaced by the last entry, which is looked at in its place or next time.
 	 */
@@ -490,6 +503,11 @@ void ra_offers_start(struct ra_agent *agent)
 {
 	if (!agent->region.base)
 		return;
+	agent->in_inbox = calloc(agent->region.offer_count, 1);
+	if (!agent->in_inbox) {
+		ra_log(SD_ERR, "no memory");
+		abort();
+	}
 	finish_earlier(agent);
 	agent->doorbell = shmt_load(&agent->region.guests[agent->guest.slot].doorbell) - 1;
 	ev_timer_init(&agent->tick, on_tick, 0, LOOK_IDLE_S);
