@@ -34,6 +34,10 @@
 #define PUBLISH_BYTES (32u << 10) /* a reader begins while we still copy */
 #define LOOK_NS 1000000u	  /* how often the socket of a busy ring is looked at */
 #define FAILS_MAX 6u
+#define NAP_NS 300000	  /* of a sender whose reader does not move */
+#define NAPS_NS 10000000u /* then it leaves */
+#define NAPS_NONBLOCK_NS 2000000u
+#define SLOW_MAX 12u
 #define LEAVE_FLAGS (SHMT_DIR_REFUSED | SHMT_DIR_STOPPED | SHMT_DIR_CLOSED)
 
 /* One sending call: from the caller's memory, or from a file. */
@@ -339,7 +343,12 @@ static int look_at_peer(struct pl_stream *s, int fd)
 	return 1;
 }
 
-/* Full at @ctl: true: look again, there is room or something changed; false: the reader does not move */
+/*
+ * Full at @ctl: true: look again, there is room or something changed; false: the reader does not move.
+ * A reader that lost its processor for a moment has a ring full to go on with, and behind a leave lie
+ * megabytes of TCP: so the sender naps for a while before it leaves. One that must not wait does so
+ * for less, and for ever less while its reader keeps it waiting in vain.
+ */
 static bool wait_for_room(struct call *c, uint64_t ctl)
 {
 	struct pl_stream *s = c->s;
@@ -347,14 +356,19 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 	const uint32_t cpu = pl_note_cpu(&dir->s_cpu);
 	const int64_t want = (int64_t)(s->tx.ring.size / 4);
 	const uint64_t budget_ns = 2000 * (uint64_t)pl_setting(wait_spin_us);
+	const uint64_t naps_ns = c->nonblock ? NAPS_NONBLOCK_NS >> s->slow : NAPS_NS;
+	const struct timespec nap = { .tv_nsec = NAP_NS };
+	struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
 	uint64_t moved_ns = pl_now_ns();
 	/* A reader that still takes the kernel's bytes, which come first, moves too. */
 	uint64_t progress = shmt_load(&dir->tail) + shmt_load(&dir->tcp_read);
 	uint32_t turns = 0;
 
 	while (shmt_load_relaxed(&dir->ctl) == ctl || SHMT_CTL_MODE(shmt_load(&dir->ctl)) == SHMT_RING) {
-		if (shmt_tx_space(&s->tx, shmt_load(&dir->ctl)) >= want)
+		if (shmt_tx_space(&s->tx, shmt_load(&dir->ctl)) >= want) {
+			s->slow -= s->slow > 0;
 			return true;
+		}
 		if (shmt_load_relaxed(&dir->flags) & LEAVE_FLAGS)
 			return true;
 		if (pl_same_cpu(s, cpu, shmt_load_relaxed(&dir->r_cpu)))
@@ -370,7 +384,13 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 				progress = at;
 				moved_ns = now;
 			} else if (now - moved_ns > budget_ns) {
-				return false;
+				if (now - moved_ns > budget_ns + naps_ns) {
+					s->slow += s->slow < SLOW_MAX;
+					return false;
+				}
+				if (pl_real.ppoll(&p, 1, &nap, NULL) != 0)
+					return false;
+				turns = 31;
 			}
 			if (look_at_peer(s, c->fd))
 				return true;
