@@ -241,6 +241,7 @@ struct ra_agent {
 	RA_LIST(struct ra_recheck) rechecks;
 	RA_LIST(struct ra_leak) leaks;
 	uint32_t sweeps;
+	bool released; /* a segment, since the segments were last swept */
 
 	/* drain.c */
 	bool draining;

@@ -197,6 +197,12 @@ void ra_reclaim_soon(struct ra_agent *agent, struct ra_user *user, uint32_t inde
 	ra_list_add(&agent->rechecks, recheck);
 }
 
+static void sweep_segments(struct ra_agent *agent)
+{
+	agent->released = false;
+	(void)shmt_segment_sweep(&agent->region, &agent->guest);
+}
+
 /* Once for who closed it before it told, again for who told first. */
 void ra_reclaim_beat(struct ra_agent *agent)
 {
@@ -216,6 +222,8 @@ void ra_reclaim_beat(struct ra_agent *agent)
 			i++;
 		}
 	}
+	if (agent->released)
+		sweep_segments(agent);
 }
 
 /* A receiver that was killed inside the kernel is counted there for ever: S must not open again. */
@@ -372,7 +380,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 		return;
 	if (++agent->sweeps % LEAK_PASS_EVERY == 0)
 		find_leaks(agent);
-	(void)shmt_segment_sweep(&agent->region, &agent->guest);
+	sweep_segments(agent);
 }
 
 void ra_reclaim_start(struct ra_agent *agent)

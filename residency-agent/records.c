@@ -152,6 +152,7 @@ void ra_record_release(struct ra_agent *agent, struct ra_note *note)
 		shmt_or(&seg->dir[!note->side].flags, SHMT_DIR_CLOSED);
 		shmt_store(&seg->dir[!note->side].in_kernel, 0);
 		shmt_segment_set_gone(&agent->region, note->seg, note->seg_generation, note->side);
+		agent->released = true;
 	}
 	note->seg = RA_NONE;
 }

@@ -211,10 +211,11 @@ static void strangers_may_not(void **state)
 	(void)state;
 	if (getuid() != 0)
 		skip();
-	assert_int_equal(chmod(test_folder, 0755), 0);
 	child = fork();
 	if (child == 0) {
-		if (setuid(65534) < 0)
+		/* Folders above may be closed to others: the socket is reached from where it is. */
+		strcpy(agent.socket, "s");
+		if (chdir(agent.folder) < 0 || setuid(65534) < 0)
 			_exit(1);
 		fd = agent_connect(&agent);
 		(void)!send(fd, &control, sizeof(control), MSG_NOSIGNAL);
