@@ -98,8 +98,10 @@ static void run(enum way way, bool unread)
 static int after_exec(int a, int b)
 {
 	pair = (struct t_pair){a, b};
-	t_recv(pair.b, 2000, 3, 0);
-	t_recv(pair.a, 3000, 4, 0);
+	if (getenv("UNREAD")) {
+		t_recv(pair.b, 2000, 3, 0);
+		t_recv(pair.a, 3000, 4, 0);
+	}
 	for (int i = 0; i < 20; i++)
 		t_hot(&pair);
 	t_close(&pair);
@@ -113,8 +115,11 @@ static void exec_self(void *arg)
 
 	T_OK(fcntl(pair.a, F_SETFD, 0));
 	T_OK(fcntl(pair.b, F_SETFD, 0));
-	t_send(pair.a, 2000, 3, 0);
-	t_send(pair.b, 3000, 4, 0);
+	if (!arg) {
+		T_OK(setenv("UNREAD", "1", 1));
+		t_send(pair.a, 2000, 3, 0);
+		t_send(pair.b, 3000, 4, 0);
+	}
 	snprintf(number, sizeof(number), "%d", pair.a);
 	snprintf(other, sizeof(other), "%d", pair.b);
 	execve(self, args, arg ? bare_env : environ);
@@ -167,7 +172,8 @@ int main(int argc, char **argv)
 		return after_exec(atoi(argv[1]), atoi(argv[2]));
 	for (int way = 0; way < WAYS; way++) {
 		run((enum way)way, false);
-		run((enum way)way, true);
+		if (way != FORK_EXEC_BARE && way != SPAWN_BARE)
+			run((enum way)way, true);
 	}
 	for (int bare = 0; bare < 2; bare++) {
 		t_open_hot(&pair);
