@@ -327,12 +327,6 @@ PL_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen
 	return rc;
 }
 
-PL_EXPORT FILE *fdopen(int fd, const char *mode)
-{
-	stay(fd, COLOC_REASON_STDIO); /* libc reads and writes it out of our sight */
-	return pl_real.fdopen(fd, mode);
-}
-
 /* ---- other calls that hand out numbers ---------------------------------------------------------- */
 
 #define MODE_OF(flags, last, ret)                                                                  \

@@ -97,7 +97,7 @@ PL_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, in
 	} else { /* flags are the kernel's */
 		pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
 		rc = shmt_load(&s->attached) ? pl_tx_leave(s, fd, pl_stream_nonblock(s, 0)) : 0;
-		pass = rc == 0;
+		pass = rc >= 0;
 	}
 	pl_stream_put(s);
 	return pass ? pl_real.pwritev2(fd, iov, n, off, flags) : pl_return(rc, entry_errno);
@@ -241,7 +241,7 @@ PL_EXPORT ssize_t splice(int in_fd, off64_t *in_off, int out_fd, off64_t *out_of
 		pl_stream_stay(out, COLOC_REASON_UNSERVED_CALL);
 		if (shmt_load(&out->attached))
 			rc = pl_tx_leave(out, out_fd, flags & SPLICE_F_NONBLOCK);
-		pass = rc == 0;
+		pass = rc >= 0;
 		pl_stream_put(out);
 	}
 	return pass ? pl_real.splice(in_fd, in_off, out_fd, out_off, len, flags)

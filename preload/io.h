@@ -53,7 +53,8 @@ ssize_t pl_tx_file(struct pl_stream *s, int fd, int in_fd, off_t *off, size_t co
 
 /**
  * pl_tx_leave() - what is sent next goes by TCP, until the ring is opened again
- * Waits while a receiver's limit is not known; with @nonblock: -EAGAIN instead. Return: 0, -Exxx
+ * Waits while a receiver's limit is not known; with @nonblock: -EAGAIN instead. Return: 0; 1: the socket
+ * is reset or closed, nobody reads any more, whatever the word says the kernel is to answer; -EAGAIN
  */
 int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock);
 

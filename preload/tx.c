@@ -434,7 +434,7 @@ int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 			continue;
 		}
 		if (pl_real.poll(&p, 1, 1) > 0) /* reset, or closed by both: nobody reads */
-			return 0;
+			return 1;
 		if (nonblock && (s->stuck || now - begun > LEAVE_GIVE_UP_NS)) {
 			s->stuck = 1;
 			pl_epset_tell_again(s);
@@ -472,6 +472,10 @@ static ssize_t send_attached(struct call *c)
 			/* fall through */
 		case STEP_LEAVE:
 			n = pl_tx_leave(s, c->fd, c->nonblock);
+			if (n == 1) {
+				n = kernel_send(c, c->total - c->done);
+				goto out;
+			}
 			break;
 		default:
 			break;

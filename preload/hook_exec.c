@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hook_exec.c - programs and libraries that go on with a stream without us
+ *
+ * exec, and posix_spawn, of a program that will not be preloaded: streams that it inherits (no
+ * FD_CLOEXEC) leave the ring first and stay on TCP. Bytes that lie unread in a ring at that moment
+ * cannot be handed to such a program; see docs/support-matrix.md.
+ * stdio: fdopen() brings the stream home first; what lay unread in the ring is pushed back into the FILE.
+ *
+ * An exec in a vfork child runs here on its parent's memory: it makes the parent's inheritable
+ * streams stay on TCP, which is right, for from now on two programs hold them.
+ */
+#include "hook.h"
+
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ready.h"
+
+#define ARGS_MAX 256
+
+static bool env_preloads_us(char *const envp[])
+{
+	for (; envp && *envp; envp++)
+		if (!strncmp(*envp, "LD_PRELOAD=", 11))
+			return strstr(*envp, "libcoloc") != NULL;
+	return false;
+}
+
+static void bring_home_for_exec(char *const envp[])
+{
+	const int saved = errno;
+	uint32_t top, fd;
+
+	if (!pl_enter() || env_preloads_us(envp))
+		return;
+	top = shmt_load(&pl_fdtable_top);
+	for (fd = 0; fd < top; fd++) {
+		struct pl_stream *s;
+		int flags;
+
+		if (PL_ENTRY_KIND(pl_fd_entry((int)fd)) != PL_STREAM)
+			continue;
+		flags = pl_real.fcntl((int)fd, F_GETFD);
+		if (flags < 0 || (flags & FD_CLOEXEC) || !(s = pl_stream_get((int)fd)))
+			continue;
+		pl_stream_stay(s, COLOC_REASON_EXEC);
+		shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
+		if (shmt_load(&s->attached)) {
+			(void)pl_tx_leave(s, (int)fd, false);
+			if (pl_ready_follows(s))
+				(void)pl_ready_settle(s);
+		}
+		pl_stream_put(s);
+	}
+	errno = saved;
+}
+
+PL_EXPORT int execve(const char *path, char *const argv[], char *const envp[])
+{
+	bring_home_for_exec(envp);
+	return pl_real.execve(path, argv, envp);
+}
+
+PL_EXPORT int execv(const char *path, char *const argv[])
+{
+	bring_home_for_exec(environ);
+	return pl_real.execv(path, argv);
+}
+
+PL_EXPORT int execvp(const char *file, char *const argv[])
+{
+	bring_home_for_exec(environ);
+	return pl_real.execvp(file, argv);
+}
+
+PL_EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	bring_home_for_exec(envp);
+	return pl_real.execvpe(file, argv, envp);
+}
+
+PL_EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
+{
+	bring_home_for_exec(envp);
+	return pl_real.fexecve(fd, argv, envp);
+}
+
+/* execl and its like: the arguments as an array. More than ARGS_MAX: E2BIG. */
+#define COLLECT_ARGS(argv, first, args)                                                            \
+	do {                                                                                       \
+		size_t n_ = 0;                                                                     \
+		(argv)[0] = (char *)(uintptr_t)(first);                                            \
+		while ((argv)[n_] && n_ < ARGS_MAX - 1)                                            \
+			(argv)[++n_] = va_arg(args, char *);                                       \
+		if ((argv)[n_]) {                                                                  \
+			va_end(args);                                                              \
+			errno = E2BIG;                                                             \
+			return -1;                                                                 \
+		}                                                                                  \
+	} while (0)
+
+PL_EXPORT int execl(const char *path, const char *arg, ...)
+{
+	char *argv[ARGS_MAX];
+	va_list args;
+
+	va_start(args, arg);
+	COLLECT_ARGS(argv, arg, args);
+	va_end(args);
+	return execv(path, argv);
+}
+
+PL_EXPORT int execlp(const char *file, const char *arg, ...)
+{
+	char *argv[ARGS_MAX];
+	va_list args;
+
+	va_start(args, arg);
+	COLLECT_ARGS(argv, arg, args);
+	va_end(args);
+	return execvp(file, argv);
+}
+
+PL_EXPORT int execle(const char *path, const char *arg, ...)
+{
+	char *argv[ARGS_MAX];
+	char *const *envp;
+	va_list args;
+
+	va_start(args, arg);
+	COLLECT_ARGS(argv, arg, args);
+	envp = va_arg(args, char *const *);
+	va_end(args);
+	return execve(path, argv, envp);
+}
+
+PL_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+			  const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
+{
+	bring_home_for_exec(envp);
+	return pl_real.posix_spawn(pid, path, actions, attr, argv, envp);
+}
+
+PL_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+			   const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
+{
+	bring_home_for_exec(envp);
+	return pl_real.posix_spawnp(pid, file, actions, attr, argv, envp);
+}
+
+/* ---- stdio ------------------------------------------------------------------------------------- */
+
+/* What lies in the ring, until it is empty and the stream is back on TCP. Return: bytes, in *ret. */
+static size_t empty_ring(struct pl_stream *s, int fd, char **ret)
+{
+	size_t have = 0, room = 0;
+	char *buf = NULL, *bigger;
+
+	while (pl_ready_follows(s) && !pl_ready_settle(s)) {
+		const uint64_t queued = pl_rx_queued(s);
+		struct iovec iov;
+		struct pl_vec v;
+		ssize_t n;
+
+		if (have + queued > room) {
+			bigger = realloc(buf, have + queued);
+			if (!bigger)
+				break;
+			buf = bigger;
+			room = have + queued;
+		}
+		iov = (struct iovec){ buf + have, room - have };
+		if (!pl_vec_init(&v, &iov, 1))
+			break;
+		n = pl_rx(s, fd, &v, MSG_DONTWAIT, NULL);
+		if (n <= 0)
+			break;
+		have += (size_t)n;
+	}
+	*ret = buf;
+	return have;
+}
+
+PL_EXPORT FILE *fdopen(int fd, const char *mode)
+{
+	const int entry_errno = errno;
+	struct pl_stream *s = pl_hook_get(fd);
+	char *unread = NULL;
+	size_t n = 0;
+	FILE *file;
+
+	if (!s)
+		return pl_real.fdopen(fd, mode);
+	pl_stream_stay(s, COLOC_REASON_STDIO);
+	if (shmt_load(&s->attached)) {
+		(void)pl_tx_leave(s, fd, false);
+		if (*mode == 'r' || strchr(mode, '+'))
+			n = empty_ring(s, fd, &unread);
+	}
+	pl_stream_put(s);
+	errno = entry_errno;
+	file = pl_real.fdopen(fd, mode);
+	while (file && n) /* glibc takes back as many as one likes */
+		(void)ungetc((unsigned char)unread[--n], file);
+	free(unread);
+	return file;
+}
+
+PL_EXPORT int vdprintf(int fd, const char *format, va_list args)
+{
+	struct pl_stream *s = pl_hook_get(fd);
+
+	if (s) { /* libc writes out of our sight */
+		pl_stream_stay(s, COLOC_REASON_STDIO);
+		if (shmt_load(&s->attached))
+			(void)pl_tx_leave(s, fd, false);
+		pl_stream_put(s);
+	}
+	return pl_real.vdprintf(fd, format, args);
+}
+
+PL_EXPORT int dprintf(int fd, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vdprintf(fd, format, args);
+	va_end(args);
+	return n;
+}
