@@ -21,7 +21,7 @@ static void add(int epfd, int fd, uint32_t events, uint64_t tag)
 /* True if @epfd tells of @tag, and only of that, within @ms. */
 static bool tells(int epfd, uint64_t tag, int ms)
 {
-	struct epoll_event events[4];
+	struct epoll_event events[4] = {{0}};
 	const int n = (int)T_OK(epoll_wait(epfd, events, 4, ms));
 
 	T_CHECK(n <= 1);

@@ -18,11 +18,12 @@ static bool ready(enum call call, int fd, bool for_write, int ms)
 	const struct timespec spec = {ms / 1000, ms % 1000 * 1000000L};
 	struct timeval time = {ms / 1000, ms % 1000 * 1000L};
 	struct pollfd set[2] = {{-1, POLLIN, 0x55}, {fd, for_write ? POLLOUT : POLLIN, 0x55}};
-	fd_set fds, *in = for_write ? NULL : &fds, *out = for_write ? &fds : NULL;
+	fd_set fds, *in = NULL, *out = NULL;
 	int n;
 
 	FD_ZERO(&fds);
 	FD_SET(fd, &fds);
+	*(for_write ? &out : &in) = &fds;
 	if (call == POLL)
 		n = (int)T_OK(poll(set, 2, ms));
 	else if (call == PPOLL)

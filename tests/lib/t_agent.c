@@ -21,7 +21,7 @@ char *t_control(unsigned int verb)
 	const char *path = getenv("COLOC_AGENT");
 	struct coloc_data_wire data;
 	size_t used = 0;
-	char *text = calloc(1, 1);
+	char *text = calloc(1, 1), *longer;
 	int fd;
 
 	T_CHECK(path && strlen(path) < sizeof(addr.sun_path) && text);
@@ -38,8 +38,9 @@ char *t_control(unsigned int verb)
 			break;
 		T_EQ(data.header.type, COLOC_MSG_DATA);
 		T_CHECK(data.bytes <= sizeof(data.text));
-		text = realloc(text, used + data.bytes + 1);
-		T_CHECK(text);
+		longer = realloc(text, used + data.bytes + 1);
+		T_CHECK(longer);
+		text = longer;
 		memcpy(text + used, data.text, data.bytes);
 		used += data.bytes;
 		text[used] = '\0';
