@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * edge.pml - an edge-triggered receiver that may sleep with unread bytes and wants each new one
+ * reported
+ *
+ * `edge`: something came by TCP since the kernel last reported. `reported`: the head that was last
+ * reported from the ring. `told`: the kernel has reported bytes that were not all read since; their
+ * edge will not come again, so S must not open behind them while R sleeps: `refused`, for the time
+ * of the sleep. `woken`: all bytes of the stream below it have been reported; S may wait at any point
+ * until what it sent has been read or reported. R settles an empty ring whatever
+ * tcp_read is, and pushes S out of a ring that holds unread bytes (shmt_rx_push_out()): the next
+ * bytes come by TCP and make an edge.
+ */
+#ifndef N
+#define N 5
+#endif
+#define TCPCAP N /* a lazy reader must not stop the writer */
+#include "word.pml"
+
+bit edge = 0;
+byte woken = 0, tcp_hi = 0, ring_hi = 0;
+
+active proctype S()
+{
+	mtype m;
+	byte h, o, t, k;
+	bit ok;
+
+	do
+	:: sent < N ->
+		tx_look();
+		if
+		:: m == TCP || m == LEAVING ->
+			atomic {
+				kernel_send(sent);
+				edge = 1;
+				tcp_hi = sent
+			}
+			if
+			:: m == TCP -> tx_open()
+			:: skip
+			fi
+		:: m == WAKING || m == RING ->
+			if
+			:: h - tail < CAP ->
+				ring[h % CAP] = sent;
+				atomic {
+					if
+					:: mode == m && head == h ->
+						head = h + 1;
+						sent++;
+						ring_hi = sent
+					:: else
+					fi
+				}
+			:: h - tail >= CAP ->
+				leave();
+				if
+				:: !ok -> (h - tail < CAP || in_kernel == 0 || mode != m)
+				:: else
+				fi
+			:: leave()
+			fi
+		fi;
+		ok = 0;
+		if
+		:: skip -> (got == sent || woken >= sent)
+		:: skip
+		fi
+	:: sent == N -> break
+	od;
+	got == sent || woken >= sent;
+	atomic {
+		fin = 1;
+		edge = 1
+	}
+}
+
+/* epoll_wait() for this stream */
+inline wait_for_edge()
+{
+	do
+	:: RX_LOCK;
+	   atomic {
+		rx_look();
+		w = ring_hi
+	   }
+	   if
+	   :: m == TCP ->
+#ifndef BUG_HELD
+		if
+		:: told -> refused = 1; change_word()
+		:: else -> ok = 1
+		fi;
+#else
+		ok = 1;
+#endif
+		RX_UNLOCK;
+		if
+		:: ok -> goto sleep
+		:: else -> refused = 0
+		fi
+	   :: m == WAKING -> rx_answer(); RX_UNLOCK
+	   :: (m == RING || m == LEAVING) && h == tail ->
+#ifdef BUG_SETTLE
+		if
+		:: tcp_read < open_at -> RX_UNLOCK; goto sleep
+		:: else
+		fi;
+#endif
+		rx_settle();
+		ok = 0;
+		RX_UNLOCK
+	   :: (m == RING || m == LEAVING) && h != tail && h > reported ->
+		reported = h;
+		atomic {
+			if
+			:: w > woken -> woken = w
+			:: else
+			fi
+		}
+		RX_UNLOCK;
+		goto awake
+	   :: (m == RING || m == LEAVING) && h != tail && h <= reported ->
+#ifdef BUG_PUSH_OUT
+		ok = 1;
+#else
+		ok = 0;
+		if
+		:: m == RING -> leave()
+		:: m == LEAVING -> ok = 1
+		fi;
+#endif
+		RX_UNLOCK;
+		if
+		:: ok -> ok = 0; goto sleep
+		:: else
+		fi
+	   fi
+	od;
+sleep:	ok = 0;
+	atomic {
+		edge && (len(tcp) > 0 || fin) ->
+		edge = 0;
+		if
+		:: tcp_hi > woken -> woken = tcp_hi
+		:: else
+		fi;
+		last = fin;
+		told = 1;
+		refused = 0
+	}
+awake:	w = 0
+}
+
+active proctype R()
+{
+	mtype m;
+	byte h, b, t, k, x, w, reported;
+	bit ok, last, told, eof;
+
+	do
+	:: wait_for_edge();
+	   do
+	   :: !last -> break /* lazy: leaves bytes unread */
+	   :: skip ->
+		rx_look();
+		if
+		:: m == TCP ->
+			rx_enter();
+			if
+			:: ok ->
+				ok = 0;
+				kernel_take(N);
+				if
+				:: eof && mode == TCP -> assert(got == sent); goto end
+				:: x == 0 && !eof -> told = 0 /* EAGAIN */
+				:: else
+				fi;
+				rx_exit()
+			:: else
+			fi
+		:: m == WAKING -> rx_answer()
+		:: m == RING || m == LEAVING ->
+			RX_LOCK;
+			if
+			:: tcp_read < open_at ->
+				kernel_take(open_at - tcp_read);
+				tcp_read = tcp_read + x;
+				x = 0
+			:: tcp_read >= open_at && h != tail -> ring_take()
+			:: tcp_read >= open_at && h == tail && (m == LEAVING || last) ->
+				rx_settle();
+				ok = 0
+			:: tcp_read >= open_at && h == tail && m == RING && !last -> told = 0 /* EAGAIN */
+			fi;
+			RX_UNLOCK
+		fi
+	   od
+	od;
+end:	skip
+}
