@@ -30,6 +30,8 @@
 #include "record_hash.h"
 #include "region.h"
 
+#define MEASUREMENTS 10
+
 /* A life as the file tells it. */
 struct life {
 	uint8_t identity[16];
@@ -219,6 +221,19 @@ static void no_region(struct ra_agent *agent, enum coloc_reason reason)
 	agent->guest.epoch = 0;
 }
 
+/* The best of some: one that is uncached is slow each time, one that was interrupted is not. */
+static uint64_t measure(const struct ra_agent *agent)
+{
+	uint64_t best = 0, mbps;
+	int i;
+
+	for (i = 0; i < MEASUREMENTS && (i == 0 || best < agent->conf.region_min_read_mbps); i++) {
+		mbps = shmt_region_read_mbps(&agent->region);
+		best = mbps > best ? mbps : best;
+	}
+	return best;
+}
+
 /* -errno: said why in the log and in region_reason. */
 static int map_region(struct ra_agent *agent)
 {
@@ -254,7 +269,7 @@ static int map_region(struct ra_agent *agent)
 		       coloc_reason_text(reason), strerror(-rc));
 		goto none;
 	}
-	agent->region_mbps = shmt_region_read_mbps(&agent->region);
+	agent->region_mbps = measure(agent);
 	if (agent->region_mbps < agent->conf.region_min_read_mbps) {
 		ra_log(SD_ERR,
 		       "region %s reads at %" PRIu64

@@ -250,6 +250,23 @@ static void no_region_is_said(void **state)
 	assert_int_equal(agent_stop(&none, SIGTERM), 0);
 }
 
+/* Nothing reads at 1 TB/s: such a region counts as uncached, is not used, and the reason says so. */
+static void slow_region_is_said(void **state)
+{
+	struct agent slow;
+	struct shim shim;
+
+	(void)state;
+	agent_init(&slow, "slow", "[region]\nsize = 16M\nmin_read_mbps = 1000000\n");
+	agent_start(&slow);
+	shim_start(&shim, &slow);
+	assert_int_equal(shim.welcome.region_bytes, 0);
+	assert_int_equal(shmt_load(&shim.local->region_reason), COLOC_REASON_REGION_SLOW);
+	assert_true(status_of(&slow, "region.read_mbps") > 0);
+	shim_stop(&shim);
+	assert_int_equal(agent_stop(&slow, SIGTERM), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -262,6 +279,7 @@ int main(void)
 		cmocka_unit_test(used_agent_leaves_all),
 		cmocka_unit_test(unused_agent_leaves_nothing),
 		cmocka_unit_test(no_region_is_said),
+		cmocka_unit_test(slow_region_is_said),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);
