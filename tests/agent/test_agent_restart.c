@@ -250,7 +250,8 @@ static void no_region_is_said(void **state)
 	assert_int_equal(agent_stop(&none, SIGTERM), 0);
 }
 
-/* Nothing reads at 1 TB/s: such a region counts as uncached, is not used, and the reason says so. */
+/* Nothing reads at 1 TB/s: such a region counts as uncached, is not used, and the reason says so.
+ */
 static void slow_region_is_said(void **state)
 {
 	struct agent slow;
