@@ -215,6 +215,7 @@ struct ra_agent {
 	ev_io route_io;
 	int route_fd, dump_fd;
 	RA_LIST(struct ra_address) addresses;
+	RA_LIST(uint32_t) links; /* index of every interface, for diag.c */
 
 	/* local.c, procs.c, packets.c */
 	struct ra_user *users;

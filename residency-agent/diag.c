@@ -13,7 +13,8 @@
  *   - ENOENT likewise does not mean that nobody holds it: after a reset, or when both directions
  *     have ended, the socket is out of the tables while the descriptor is open and what was
  *     received can still be read.
- *   - A socket bound to a device is not found without naming the device. JOIN declines such a one.
+ *   - A socket bound to a device is not found without naming the device: after ENOENT all of them
+ *     are tried, up to LINKS_MAX, for the agent's own namespace.
  */
 #include "agent.h"
 
@@ -32,6 +33,7 @@
 #include <linux/sock_diag.h>
 
 #define STATE_TIME_WAIT 6
+#define LINKS_MAX	64
 
 static int netlink_diag(void)
 {
@@ -130,7 +132,8 @@ static int diag_fd_of(const struct ra_agent *agent, const struct ra_user *user, 
 /* ---- the question ------------------------------------------------------------------------------
  */
 
-static int send_question(int fd, const struct coloc_record_shared *record, uint32_t sequence)
+static int send_question(int fd, const struct coloc_record_shared *record, uint32_t link,
+			 uint32_t sequence)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	const uint64_t cookie = record->cookie;
@@ -155,6 +158,7 @@ static int send_question(int fd, const struct coloc_record_shared *record, uint3
 	ask->id.idiag_dport = htons(record->remote.port);
 	memcpy(ask->id.idiag_src, record->local.addr + from, 16 - from);
 	memcpy(ask->id.idiag_dst, record->remote.addr + from, 16 - from);
+	ask->id.idiag_if = link;
 	ask->id.idiag_cookie[0] = (uint32_t)cookie;
 	ask->id.idiag_cookie[1] = (uint32_t)(cookie >> 32);
 	return send(fd, header, header->nlmsg_len, MSG_DONTWAIT) < 0 ? -errno : 0;
@@ -215,10 +219,9 @@ static void read_answer(const struct nlmsghdr *header, struct ra_sock *sock)
 		read_info(attr, &sock->evidence);
 }
 
-void ra_diag_ask(struct ra_agent *agent, const struct ra_user *user,
-		 const struct coloc_record_shared *record, struct ra_sock *ret_sock)
+static void ask_once(int fd, const struct coloc_record_shared *record, uint32_t link,
+		     struct ra_sock *ret_sock)
 {
-	const int fd = diag_fd_of(agent, user, record->netns);
 	static uint32_t sequence;
 	char buffer[8192] __attribute__((aligned(8)));
 	const struct nlmsghdr *header = (const struct nlmsghdr *)buffer;
@@ -226,15 +229,33 @@ void ra_diag_ask(struct ra_agent *agent, const struct ra_user *user,
 
 	memset(ret_sock, 0, sizeof(*ret_sock));
 	ret_sock->held = RA_UNKNOWN;
-	if (fd < 0 || send_question(fd, record, ++sequence) < 0)
+	if (fd < 0 || send_question(fd, record, link, ++sequence) < 0)
 		return;
-	/* A process's socket may hold answers to its own questions; ours is the one with our
-	 * number. */
+	/* A process's socket may hold answers to its own questions; ours has our number. */
 	while ((got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) >= 0 || errno == EINTR ||
 	       errno == ENOBUFS) {
 		if (got >= (ssize_t)sizeof(*header) && mnl_nlmsg_ok(header, (int)got) &&
 		    header->nlmsg_seq == sequence) {
 			read_answer(header, ret_sock);
+			return;
+		}
+	}
+}
+
+void ra_diag_ask(struct ra_agent *agent, const struct ra_user *user,
+		 const struct coloc_record_shared *record, struct ra_sock *ret_sock)
+{
+	const int fd = diag_fd_of(agent, user, record->netns);
+	struct ra_sock bound;
+	uint32_t i;
+
+	ask_once(fd, record, 0, ret_sock);
+	if (ret_sock->held != RA_CLOSED || fd != agent->diag_fd)
+		return;
+	for (i = 0; i < agent->links.count && i < LINKS_MAX; i++) {
+		ask_once(fd, record, agent->links.at[i], &bound);
+		if (bound.held == RA_HELD || bound.held == RA_ORPHAN) {
+			*ret_sock = bound;
 			return;
 		}
 	}

@@ -313,11 +313,10 @@ void ra_join(struct ra_agent *agent, struct ra_user *user, uint32_t index, uint3
 	}
 	ra_diag_ask(agent, user, record, &sock);
 	if (sock.held != RA_HELD) {
-		/* Bound to a device, or over. Unknown: a namespace that nobody told us how to ask.
-		 */
+		/* Unknown: a namespace that nobody told us how to ask. */
 		ra_refuse(agent, &ref,
 			  sock.held == RA_UNKNOWN ? COLOC_REASON_NOT_CORESIDENT
-						  : COLOC_REASON_SOCKET_OPTION);
+						  : COLOC_REASON_PEER_CLOSED);
 		return;
 	}
 	note->inode = sock.inode;

@@ -39,6 +39,7 @@ static int on_link(const struct nlmsghdr *header, void *data)
 	const struct nlattr *attr;
 	struct dump *dump = data;
 
+	ra_list_add(&dump->agent->links, (uint32_t)link->ifi_index);
 	if (link->ifi_flags & IFF_LOOPBACK)
 		return MNL_CB_OK;
 	mnl_attr_for_each(attr, header, sizeof(*link))
@@ -198,6 +199,7 @@ void ra_residency_update(struct ra_agent *agent)
 
 	for (i = 0; i < agent->addresses.count; i++)
 		agent->addresses.at[i].seen = false;
+	agent->links.count = 0;
 	rc = dump_table(agent, RTM_GETLINK, on_link, &dump);
 	if (rc == 0)
 		rc = dump_table(agent, RTM_GETADDR, on_address, &dump);
@@ -273,4 +275,5 @@ void ra_residency_stop(struct ra_agent *agent)
 	if (agent->route_fd >= 0)
 		close(agent->route_fd);
 	free(agent->addresses.at);
+	free(agent->links.at);
 }

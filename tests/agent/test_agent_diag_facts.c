@@ -7,6 +7,8 @@
 #include "agent_harness.h"
 #include "agent.h"
 
+#include <net/if.h>
+
 static struct ra_agent agent;
 static struct ra_user user;
 static struct coloc_record_shared record;
@@ -164,12 +166,18 @@ static void held_by_a_child(void **state)
 
 static void bound_to_a_device(void **state)
 {
+	uint32_t lo = if_nametoindex("lo");
 	struct ra_sock sock;
 
 	(void)state;
 	open_pair();
-	if (setsockopt(fds[1], SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) == 0)
+	if (setsockopt(fds[1], SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) == 0) {
 		assert_int_equal(ask_kernel(&sock), RA_CLOSED);
+		agent.links.at = &lo;
+		agent.links.count = 1;
+		assert_int_equal(ask_kernel(&sock), RA_HELD);
+		agent.links.count = 0;
+	}
 	close_fd(0);
 	close_fd(1);
 }
