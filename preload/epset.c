@@ -599,7 +599,8 @@ bool pl_epset_settle(uint32_t number)
 		if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
 			/* The kernel's edge of the end of stream may have been told while the ring
 			 * had bytes: it is told again if it stands. */
-			tell_again(item);
+			if (pl_peer_gone(item->fd))
+				tell_again(item);
 			continue;
 		}
 		if ((item->events & EPOLLET) &&

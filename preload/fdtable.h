@@ -13,11 +13,12 @@
 #define PL_FD_MAX (1 << 20)
 
 enum pl_kind {
-	PL_UNKNOWN = 0,
+	PL_UNKNOWN = 0,     /* never seen: inherited, passed: may be on a ring already */
 	PL_PASS = 1,        /* nothing of ours */
 	PL_UNCONNECTED = 2, /* a TCP socket that is no stream yet: connect() turns it UNKNOWN */
 	PL_STREAM = 3,      /* index = record, generation = its low 24 bits */
 	PL_EPOLL = 4,       /* index = epoll set */
+	PL_NEW = 5,         /* made by a call of this process, not looked at yet: on no ring */
 };
 
 #define PL_ENTRY(kind, generation, index)                                                          \
@@ -40,12 +41,12 @@ static inline uint64_t pl_fd_entry(int fd)
 /** pl_fd_set() - if it still is @was */
 bool pl_fd_set(int fd, uint64_t was, uint64_t entry);
 
-/** pl_fd_take() - turn it UNKNOWN and return what it was */
-static inline uint64_t pl_fd_take(int fd)
+/** pl_fd_take() - turn it @into (UNKNOWN or NEW) and return what it was */
+static inline uint64_t pl_fd_take(int fd, enum pl_kind into)
 {
-	if ((unsigned int)fd >= PL_FD_MAX || !shmt_load_relaxed(&pl_fdtable[fd]))
-		return PL_UNKNOWN;
-	return __atomic_exchange_n(&pl_fdtable[fd], PL_UNKNOWN, __ATOMIC_SEQ_CST);
+	if ((unsigned int)fd >= PL_FD_MAX || shmt_load_relaxed(&pl_fdtable[fd]) == into)
+		return into;
+	return __atomic_exchange_n(&pl_fdtable[fd], into, __ATOMIC_SEQ_CST);
 }
 
 #endif

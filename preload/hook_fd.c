@@ -70,7 +70,7 @@ PL_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 	saved = errno;
 	/* Now, or soon (EINPROGRESS), it may be a stream; its epoll items stay with it. */
 	if (pl_owner() && PL_ENTRY_KIND(pl_fd_entry(fd)) == PL_UNCONNECTED)
-		(void)pl_fd_set(fd, pl_fd_entry(fd), PL_UNKNOWN);
+		(void)pl_fd_set(fd, pl_fd_entry(fd), PL_NEW);
 	else if (rc == 0 && addr.__sockaddr__->sa_family == AF_UNSPEC && pl_owner())
 		pl_stream_fresh(fd); /* dissolved: it may be connected anew */
 	errno = saved;

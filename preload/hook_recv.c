@@ -156,7 +156,7 @@ static void see_passed(const struct msghdr *msg)
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		for (i = 0; i < n; i++) {
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			pl_stream_fresh(fd);
+			pl_stream_forget(fd);
 		}
 	}
 }

@@ -120,6 +120,7 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 			found = pl_epset_awake_any(PL_ENTRY_INDEX(entry));
 			continue;
 		}
+		/* A new one is on no ring, and the kernel's own until it is used. */
 		if (PL_ENTRY_KIND(entry) != PL_STREAM && PL_ENTRY_KIND(entry) != PL_UNKNOWN)
 			continue;
 		s = pl_stream_get(fds[i].fd);

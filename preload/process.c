@@ -26,6 +26,7 @@
 #include "stream.h"
 
 #define RETRY_NS 1000000000u
+#define ANSWER_MS 1000
 #define SOCKET_PATH_BYTES 108
 
 struct pl_process pl = { .proc = COLOC_PROCS_MAX };
@@ -338,6 +339,21 @@ struct coloc_local_shared *pl_process_agent(void)
 	shmt_store(&connect_lock, 0);
 	errno = saved;
 	return shmt_load_acquire(&pl.local);
+}
+
+struct coloc_local_shared *pl_process_wait_agent(void)
+{
+	static uint32_t waited; /* atomic */
+	struct coloc_local_shared *local = shmt_load_acquire(&pl.local);
+	struct pollfd p = { .fd = shmt_load(&agent_fd), .events = POLLIN };
+	const int saved = errno;
+
+	if (!local && p.fd >= 0 && shmt_cas(&waited, 0, 1)) {
+		if (pl_real.poll(&p, 1, ANSWER_MS) > 0)
+			local = pl_process_agent();
+	}
+	errno = saved;
+	return local;
 }
 
 void pl_process_tell(unsigned int type, uint32_t record, uint32_t generation)

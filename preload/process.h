@@ -52,6 +52,9 @@ void pl_process_forked(void);
  */
 struct coloc_local_shared *pl_process_agent(void);
 
+/** pl_process_wait_agent() - the same, but waits for the answer: 1 s, once in the process's life */
+struct coloc_local_shared *pl_process_wait_agent(void);
+
 /** pl_process_tell() - JOIN or CLOSED; lost silently without an agent (its sweep finds out) */
 void pl_process_tell(unsigned int type, uint32_t record, uint32_t generation);
 

@@ -66,10 +66,15 @@ static ssize_t kernel_receive(const struct call *c, size_t limit, int flags)
 	if (c->done == 0 && limit >= c->v->total && c->msg) {
 		n = pl_real.recvmsg(c->fd, c->msg, flags);
 	} else {
-		msg.msg_iovlen = pl_vec_slice(c->v, c->done, limit, slice, SLICES);
+		if (c->done == 0 && limit >= c->v->total) {
+			msg.msg_iov = (struct iovec *)(uintptr_t)c->v->iov;
+			msg.msg_iovlen = c->v->n;
+		} else {
+			msg.msg_iovlen = pl_vec_slice(c->v, c->done, limit, slice, SLICES);
+		}
 		if (msg.msg_iovlen <= 1)
-			n = pl_real.recv(c->fd, msg.msg_iovlen ? slice[0].iov_base : NULL,
-					 msg.msg_iovlen ? slice[0].iov_len : 0, flags);
+			n = pl_real.recv(c->fd, msg.msg_iovlen ? msg.msg_iov->iov_base : NULL,
+					 msg.msg_iovlen ? msg.msg_iov->iov_len : 0, flags);
 		else
 			n = pl_real.recvmsg(c->fd, &msg, flags);
 	}

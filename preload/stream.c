@@ -243,8 +243,12 @@ static struct coloc_record_shared *find_or_make_record(struct coloc_local_shared
 	return NULL;
 }
 
-/* Ask the kernel what @fd is; the new entry, or 0: not known yet, ask again at the next call. */
-static uint64_t classify(int fd)
+/*
+ * Ask the kernel what @fd is; the new entry, or 0: not known yet, ask again at the next call. A number
+ * that another process may have moved to a ring cannot go on by TCP meanwhile: the agent's answer is
+ * waited for, but for a bounded time.
+ */
+static uint64_t classify(int fd, enum pl_kind kind)
 {
 	struct coloc_local_shared *local;
 	struct coloc_record_shared *rec;
@@ -277,6 +281,8 @@ static uint64_t classify(int fd)
 		return PL_PASS;
 	}
 	local = pl_process_agent();
+	if (!local && kind == PL_UNKNOWN)
+		local = pl_process_wait_agent();
 	if (!local)
 		return 0;
 	len = sizeof(there_sa);
@@ -320,7 +326,7 @@ static uint64_t classify(int fd)
 	return PL_ENTRY(PL_STREAM, s->generation, index_of(s));
 }
 
-static struct pl_stream *adopt(int fd)
+static struct pl_stream *adopt(int fd, uint64_t was)
 {
 	const enum pl_lock_result lock = pl_lock_try(&adopt_lock);
 	struct pl_stream *s = NULL;
@@ -328,8 +334,8 @@ static struct pl_stream *adopt(int fd)
 
 	if (lock != PL_LOCK_TAKEN)
 		return NULL; /* this call goes by TCP: nothing of ours is attached yet here */
-	entry = classify(fd);
-	if (entry && pl_fd_set(fd, PL_UNKNOWN, entry) && PL_ENTRY_KIND(entry) == PL_STREAM) {
+	entry = classify(fd, PL_ENTRY_KIND(was));
+	if (entry && pl_fd_set(fd, was, entry) && PL_ENTRY_KIND(entry) == PL_STREAM) {
 		s = &streams[PL_ENTRY_INDEX(entry)];
 		claim_record(s->rec);
 		shmt_add(&s->fds, 1);
@@ -347,7 +353,8 @@ struct pl_stream *pl_stream_get_slow(int fd, uint64_t entry)
 	for (;;) {
 		switch (PL_ENTRY_KIND(entry)) {
 		case PL_UNKNOWN:
-			return adopt(fd);
+		case PL_NEW:
+			return adopt(fd, entry);
 		case PL_STREAM:
 			break;
 		default:
@@ -428,9 +435,9 @@ static void last_close(struct pl_stream *s, int fd)
 		(void)pl_real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
-void pl_stream_forget(int fd)
+static void end_number(int fd, enum pl_kind into)
 {
-	const uint64_t entry = pl_fd_take(fd);
+	const uint64_t entry = pl_fd_take(fd, into);
 	struct pl_stream *s;
 
 	switch (PL_ENTRY_KIND(entry)) {
@@ -450,10 +457,15 @@ void pl_stream_forget(int fd)
 	}
 }
 
+void pl_stream_forget(int fd)
+{
+	end_number(fd, PL_UNKNOWN);
+}
+
 void pl_stream_fresh(int fd)
 {
 	if (fd >= 0)
-		pl_stream_forget(fd);
+		end_number(fd, PL_NEW);
 }
 
 void pl_stream_copy(int from, int to)
@@ -469,6 +481,7 @@ void pl_stream_copy(int from, int to)
 		pl_epset_dup(PL_ENTRY_INDEX(entry));
 		break;
 	case PL_PASS:
+	case PL_NEW:
 		break;
 	default:
 		return; /* to be looked at under its own number */

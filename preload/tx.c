@@ -66,6 +66,7 @@ static ssize_t kernel_send(struct call *c, size_t len)
 	const int flags = c->flags | (c->done ? MSG_NOSIGNAL : 0);
 	struct iovec slice[SLICES];
 	struct msghdr msg = { .msg_iov = slice };
+	const bool whole = c->done == 0 && len == c->total;
 	ssize_t n;
 	off_t off;
 
@@ -73,13 +74,18 @@ static ssize_t kernel_send(struct call *c, size_t len)
 		off = c->file_off + (off_t)c->done;
 		n = pl_real.sendfile(c->fd, c->in_fd, &off, len);
 		c->eof = n == 0;
-	} else if (c->done == 0 && len == c->total && c->msg) {
+	} else if (whole && c->msg) {
 		n = pl_real.sendmsg(c->fd, c->msg, flags);
 	} else {
-		msg.msg_iovlen = pl_vec_slice(c->v, c->done, len, slice, SLICES);
+		if (whole) {
+			msg.msg_iov = (struct iovec *)(uintptr_t)c->v->iov;
+			msg.msg_iovlen = c->v->n;
+		} else {
+			msg.msg_iovlen = pl_vec_slice(c->v, c->done, len, slice, SLICES);
+		}
 		if (msg.msg_iovlen <= 1)
-			n = pl_real.send(c->fd, msg.msg_iovlen ? slice[0].iov_base : NULL,
-					 msg.msg_iovlen ? slice[0].iov_len : 0, flags);
+			n = pl_real.send(c->fd, msg.msg_iovlen ? msg.msg_iov->iov_base : NULL,
+					 msg.msg_iovlen ? msg.msg_iov->iov_len : 0, flags);
 		else
 			n = pl_real.sendmsg(c->fd, &msg, flags);
 	}
