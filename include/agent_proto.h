@@ -18,11 +18,11 @@
 #include <assert.h>
 #include <stdint.h>
 
-#define COLOC_PROTO_MAGIC 0x436f4c6fu
-#define COLOC_PROTO_VERSION 1u
+#define COLOC_PROTO_MAGIC     0x436f4c6fu
+#define COLOC_PROTO_VERSION   1u
 #define COLOC_PROTO_MAX_BYTES 4096u /* of any packet */
-#define COLOC_DEFAULT_SOCKET "/run/coloc/agent.sock"
-#define COLOC_DEFAULT_CONFIG "/etc/coloc/coloc.conf"
+#define COLOC_DEFAULT_SOCKET  "/run/coloc/agent.sock"
+#define COLOC_DEFAULT_CONFIG  "/etc/coloc/coloc.conf"
 
 enum coloc_msg_type {
 	COLOC_MSG_HELLO = 1,
@@ -61,7 +61,7 @@ struct coloc_hello_wire {
 struct coloc_welcome_wire {
 	struct coloc_header_wire header;
 	uint32_t reason; /* enum coloc_reason */
-	uint32_t proc;   /* this process's slot: its bit in a record's procs */
+	uint32_t proc;	 /* this process's slot: its bit in a record's procs */
 	uint64_t local_bytes;
 	uint64_t region_bytes; /* 0 = no region */
 };
@@ -77,7 +77,7 @@ enum coloc_verb {
 	COLOC_VERB_STATUS = 1,
 	COLOC_VERB_STREAMS = 2,
 	COLOC_VERB_STATS = 3,
-	COLOC_VERB_DRAIN = 4,  /* answers at once; STATUS tells how far it is */
+	COLOC_VERB_DRAIN = 4, /* answers at once; STATUS tells how far it is */
 	COLOC_VERB_RESUME = 5,
 	COLOC_VERB_RELOAD = 6,
 };
@@ -88,7 +88,8 @@ struct coloc_control_wire {
 	uint32_t reserved;
 };
 
-/* DATA: a piece of the JSON answer. END: all of it was sent; status 0, or -errno and DATA says why. */
+/* DATA: a piece of the JSON answer. END: all of it was sent; status 0, or -errno and DATA says why.
+ */
 struct coloc_data_wire {
 	struct coloc_header_wire header;
 	uint32_t bytes;

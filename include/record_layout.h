@@ -26,10 +26,10 @@
 #include "settings.h"
 #include "shmt_layout.h"
 
-#define COLOC_LOCAL_MAGIC 0x31434f4c4c4f4331ULL
+#define COLOC_LOCAL_MAGIC   0x31434f4c4c4f4331ULL
 #define COLOC_LOCAL_VERSION 1u
 #define COLOC_RECORD_WINDOW 64u
-#define COLOC_PROCS_MAX 256u
+#define COLOC_PROCS_MAX	    256u
 
 enum coloc_record_state {
 	COLOC_RECORD_FREE = 0,
@@ -54,17 +54,17 @@ enum coloc_grant {
 /* Flags of a record, set by the shim. */
 enum coloc_record_flag {
 	COLOC_RECORD_NONBLOCK = 1u << 0, /* O_NONBLOCK of the open file description */
-	COLOC_RECORD_STAYS = 1u << 1,    /* must stay on, or return to, TCP; see reason */
-	COLOC_RECORD_SHARED = 1u << 2,   /* another process may hold the socket: forked, passed */
+	COLOC_RECORD_STAYS = 1u << 1,	 /* must stay on, or return to, TCP; see reason */
+	COLOC_RECORD_SHARED = 1u << 2,	 /* another process may hold the socket: forked, passed */
 };
 
 struct coloc_record_tx_shared {
-	uint64_t lock;       /* atomic; {pid:32, tid:32} of the holder, 0 = free */
+	uint64_t lock;	     /* atomic; {pid:32, tid:32} of the holder, 0 = free */
 	uint64_t ring_bytes; /* sent through the ring */
 	uint64_t tcp_bytes;  /* sent by TCP since the record was made */
 	uint64_t messages;
-	uint64_t switches; /* times the ring was opened */
-	uint64_t last_ns;  /* when a message was last sent, on the shim's own clock */
+	uint64_t switches;  /* times the ring was opened */
+	uint64_t last_ns;   /* when a message was last sent, on the shim's own clock */
 	uint32_t in_kernel; /* atomic; senders inside a kernel send */
 	uint32_t gap_us;    /* smoothed gap between messages */
 	uint64_t reserved;
@@ -76,36 +76,37 @@ struct coloc_record_rx_shared {
 	uint64_t ring_bytes;
 	uint64_t tcp_bytes;
 	uint64_t messages;
-	uint64_t switches; /* times this end answered an opened ring */
+	uint64_t switches;   /* times this end answered an opened ring */
 	uint32_t unattached; /* atomic; receivers inside the kernel that began before the attach */
 	uint32_t attach;     /* atomic; 0 no, 1 under way, 2 done */
-	uint32_t pollers;    /* atomic; threads asleep in poll, select or epoll with interest in it */
+	uint32_t pollers; /* atomic; threads asleep in poll, select or epoll with interest in it */
 	uint32_t spin_fails; /* waits in a row whose spin found nothing */
 };
 
 struct coloc_record_shared {
 	/* line 0, 1: identity; written by the shim that claims it, before LIVE */
-	uint32_t state;      /* atomic */
+	uint32_t state;	     /* atomic */
 	uint32_t generation; /* atomic; grows when the record is freed */
 	uint64_t cookie;     /* SO_COOKIE */
 	struct shmt_endpoint local;
 	struct shmt_endpoint remote;
-	uint64_t netns;      /* inode of the network namespace */
-	uint32_t pid;        /* process that made the record, in its own PID namespace */
+	uint64_t netns;	     /* inode of the network namespace */
+	uint32_t pid;	     /* process that made the record, in its own PID namespace */
 	uint32_t peer_guest; /* slot found in the directory */
 	char command[16];
 	uint8_t pad1[32];
 	/* line 2: who uses it */
-	uint64_t procs[COLOC_PROCS_MAX / 64]; /* atomic; bit = process slot with a descriptor of it */
-	uint32_t flags;                       /* atomic; enum coloc_record_flag */
-	uint32_t reason;                      /* atomic; enum coloc_reason */
+	uint64_t procs[COLOC_PROCS_MAX /
+		       64]; /* atomic; bit = process slot with a descriptor of it */
+	uint32_t flags;	    /* atomic; enum coloc_record_flag */
+	uint32_t reason;    /* atomic; enum coloc_reason */
 	uint8_t pad2[SHMT_LINE - 40];
 	/* line 3: the grant; written by the agent before grant turns GRANTED */
 	uint32_t grant; /* atomic; enum coloc_grant */
 	uint32_t seg;
 	uint32_t seg_generation;
-	uint32_t side;        /* which end of the segment this is: 0 or 1 */
-	uint64_t not_before;  /* atomic; agent: heartbeat before which another JOIN is useless */
+	uint32_t side;	     /* which end of the segment this is: 0 or 1 */
+	uint64_t not_before; /* atomic; agent: heartbeat before which another JOIN is useless */
 	struct shmt_evidence evidence; /* shim, before WANTED: this end, when it asked */
 	uint8_t pad3[SHMT_LINE - 48];
 	/* lines 4, 5: tx; 6, 7: rx */
@@ -117,9 +118,9 @@ struct coloc_record_shared {
 
 /* Totals over freed records, and over streams that never had one. atomic adds by anybody. */
 struct coloc_totals_shared {
-	uint64_t streams_seen;  /* co-resident streams: records ever made */
+	uint64_t streams_seen;	/* co-resident streams: records ever made */
 	uint64_t streams_moved; /* of those, attached at least once */
-	uint64_t bytes_ring;    /* sent and received here; of freed records only */
+	uint64_t bytes_ring;	/* sent and received here; of freed records only */
 	uint64_t bytes_tcp;
 	uint64_t switches_to_ring;
 	uint64_t switches_to_tcp;
@@ -131,20 +132,21 @@ struct coloc_local_shared {
 	uint64_t magic; /* atomic; agent, last */
 	uint32_t version;
 	uint32_t header_bytes; /* sizeof this structure */
-	uint64_t bytes;        /* of the whole memory */
+	uint64_t bytes;	       /* of the whole memory */
 	uint64_t records_off;
 	uint32_t record_count; /* a power of two */
 	uint32_t record_bytes; /* sizeof(struct coloc_record_shared) */
 	uint32_t uid;
 	uint32_t region_reason; /* atomic; agent: NONE, or why there is no usable region */
-	uint32_t guest;         /* atomic; agent: this guest's slot, SHMT_NO_GUEST without a region */
-	uint32_t draining;      /* atomic; agent: 1 = leave the rings, make no new ones */
-	uint64_t guest_epoch;   /* atomic; agent */
-	uint64_t kernel_id;     /* agent; as in the region */
-	uint64_t heartbeat;     /* atomic; agent, as in the region but without one too; ~10 per second */
+	uint32_t guest;	      /* atomic; agent: this guest's slot, SHMT_NO_GUEST without a region */
+	uint32_t draining;    /* atomic; agent: 1 = leave the rings, make no new ones */
+	uint64_t guest_epoch; /* atomic; agent */
+	uint64_t kernel_id;   /* agent; as in the region */
+	uint64_t
+		heartbeat; /* atomic; agent, as in the region but without one too; ~10 per second */
 	uint64_t rules_version; /* atomic; agent: changes when the peer rules or settings do */
-	uint64_t agent_starts;  /* atomic; agent: changes when another agent takes over */
-	uint32_t loopback;      /* atomic; agent: 1 = streams inside this guest may move */
+	uint64_t agent_starts;	/* atomic; agent: changes when another agent takes over */
+	uint32_t loopback;	/* atomic; agent: 1 = streams inside this guest may move */
 	uint32_t reserved;
 	struct coloc_settings settings; /* agent; each number atomic by itself */
 	struct coloc_totals_shared totals;

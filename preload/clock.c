@@ -48,8 +48,8 @@ uint64_t pl_now_ns(void)
 	if (invariant && elapsed > CALIBRATE_AFTER_NS) {
 		ticks = __rdtsc() - start_tsc;
 		if (ticks > 1000)
-			shmt_store_relaxed(&scale, (uint64_t)(((unsigned __int128)elapsed << 32) /
-							      ticks));
+			shmt_store_relaxed(&scale,
+					   (uint64_t)(((unsigned __int128)elapsed << 32) / ticks));
 	}
 	return elapsed;
 }

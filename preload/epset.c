@@ -2,10 +2,10 @@
 /*
  * epset.c - see epset.h
  *
- * An item is one number in one set. Items of a stream hang on the stream, those of a number that may
- * still become one hang on the number. A set's awake list is a queue of items whose stream was
- * left on a ring: each look takes every item once from its front and puts it back behind, so no stream
- * starves another. An item that is removed while queued is freed when its turn comes.
+ * An item is one number in one set. Items of a stream hang on the stream, those of a number that
+ * may still become one hang on the number. A set's awake list is a queue of items whose stream was
+ * left on a ring: each look takes every item once from its front and puts it back behind, so no
+ * stream starves another. An item that is removed while queued is freed when its turn comes.
  *
  * Locks: items_lock for the lists of owners, then set->lock for the queue and the item's fields.
  * Neither is held in a system call but for the kernel's own epoll_ctl of a disarmed ONESHOT.
@@ -13,59 +13,24 @@
  * Waking a sleeper of this process: an always-readable eventfd is re-armed (ONESHOT) in its set,
  * which makes the kernel look again; its event carries KICK_DATA and is never reported.
  */
-#include "epset.h"
+#include "epset_items.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "clock.h"
 #include "lock.h"
 #include "ready.h"
-#include "wait.h"
 
 #define ITEMS_MAX (1u << 18)
-#define SETS_MAX 4096u
-#define NESTED_MAX 8
-#define PASS_NS 20000u
-#define SETTLE_NS 1000000u
-#define PASS_EVENTS 64 /* more are told by the next call */
-#define KICK_DATA 0xc010cc0ffee51c4bULL
-#define IN_EVENTS (EPOLLIN | EPOLLRDNORM)
+#define SETS_MAX  4096u
 
-struct item {
-	uint32_t set;
-	int fd;
-	uint32_t next;	     /* in its owner's list, 1 + number */
-	uint32_t queue_next; /* in its set's queue, 1 + number */
-	uint32_t events;     /* as the kernel has them now */
-	uint8_t queued, removed;
-	uint64_t data;
-	uint64_t reported; /* edge-triggered: 1 + head at the last report */
-	struct pl_stream *s;
-};
-
-struct set {
-	uint64_t lock;	   /* atomic */
-	uint32_t refs;	   /* atomic; numbers that name it; 0 = free */
-	uint32_t sleepers; /* atomic; threads asleep in it */
-	uint32_t head, tail, queued;
-	struct {
-		uint32_t set; /* 1 + number of a set inside this one */
-		uint32_t events;
-		uint64_t data;
-	} nested[NESTED_MAX];
-	int epfd;
-	uint64_t settled_ns; /* when its streams were last settled */
-};
-
-static struct item *items;
-static struct set *sets;
+struct pl_ep_item *pl_ep_items;
+struct pl_ep_set *pl_ep_sets;
 static uint32_t *number_items; /* by descriptor: items of numbers that are no streams yet */
 static uint32_t items_free, items_top;
 static uint64_t items_lock; /* atomic */
 static int kick_fd;	    /* atomic; 0 = not made */
-static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
 
 static void *reserve(size_t bytes)
 {
@@ -75,7 +40,8 @@ static void *reserve(size_t bytes)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
-/* At the first epoll_ctl(): a number may be in a set long before anybody knows that it is a stream. */
+/* At the first epoll_ctl(): a number may be in a set long before anybody knows that it is a stream.
+ */
 static bool ready_to_remember(void)
 {
 	enum pl_lock_result lock;
@@ -84,9 +50,9 @@ static bool ready_to_remember(void)
 		return true;
 	lock = pl_lock(&items_lock);
 	if (!number_items) {
-		items = reserve(ITEMS_MAX * sizeof(*items));
-		sets = reserve(SETS_MAX * sizeof(*sets));
-		if (items && sets)
+		pl_ep_items = reserve(ITEMS_MAX * sizeof(*pl_ep_items));
+		pl_ep_sets = reserve(SETS_MAX * sizeof(*pl_ep_sets));
+		if (pl_ep_items && pl_ep_sets)
 			shmt_store_release(&number_items,
 					   (uint32_t *)reserve(PL_FD_MAX * sizeof(*number_items)));
 	}
@@ -101,30 +67,31 @@ void pl_epset_forked(void)
 	items_lock = 0;
 	if (!number_items)
 		return;
-	for (i = 0; i < SETS_MAX && sets[i].refs; i++) {
-		sets[i].lock = 0;
-		sets[i].sleepers = 0;
+	for (i = 0; i < SETS_MAX && pl_ep_sets[i].refs; i++) {
+		pl_ep_sets[i].lock = 0;
+		pl_ep_sets[i].sleepers = 0;
 	}
 }
 
-/* ---- items ------------------------------------------------------------------------------------- */
+/* ---- items -------------------------------------------------------------------------------------
+ */
 
 static uint32_t new_item(void)
 {
 	uint32_t n = items_free;
 
 	if (n)
-		items_free = items[n - 1].next;
+		items_free = pl_ep_items[n - 1].next;
 	else if (items_top < ITEMS_MAX)
 		n = ++items_top;
 	if (n)
-		memset(&items[n - 1], 0, sizeof(*items));
+		memset(&pl_ep_items[n - 1], 0, sizeof(*pl_ep_items));
 	return n;
 }
 
-static void free_item(uint32_t n)
+void pl_ep_free_item(uint32_t n)
 {
-	items[n - 1].next = items_free;
+	pl_ep_items[n - 1].next = items_free;
 	items_free = n;
 }
 
@@ -134,28 +101,28 @@ static uint32_t *owner_list(int fd, struct pl_stream *s)
 }
 
 /* Under the set's lock. */
-static void enqueue(struct set *set, uint32_t n)
+void pl_ep_enqueue(struct pl_ep_set *set, uint32_t n)
 {
-	struct item *item = &items[n - 1];
+	struct pl_ep_item *item = &pl_ep_items[n - 1];
 
 	item->queued = 1;
 	item->queue_next = 0;
 	if (set->tail)
-		items[set->tail - 1].queue_next = n;
+		pl_ep_items[set->tail - 1].queue_next = n;
 	else
 		set->head = n;
 	set->tail = n;
 	set->queued++;
 }
 
-static uint32_t dequeue(struct set *set)
+uint32_t pl_ep_dequeue(struct pl_ep_set *set)
 {
 	const uint32_t n = set->head;
 
-	set->head = items[n - 1].queue_next;
+	set->head = pl_ep_items[n - 1].queue_next;
 	if (!set->head)
 		set->tail = 0;
-	items[n - 1].queued = 0;
+	pl_ep_items[n - 1].queued = 0;
 	set->queued--;
 	return n;
 }
@@ -164,8 +131,8 @@ static uint32_t dequeue(struct set *set)
 static void remove_item(uint32_t *link)
 {
 	const uint32_t n = *link;
-	struct item *item = &items[n - 1];
-	struct set *set = &sets[item->set];
+	struct pl_ep_item *item = &pl_ep_items[n - 1];
+	struct pl_ep_set *set = &pl_ep_sets[item->set];
 	const enum pl_lock_result lock = pl_lock(&set->lock);
 
 	*link = item->next;
@@ -173,7 +140,7 @@ static void remove_item(uint32_t *link)
 	if (item->queued)
 		item->removed = 1;
 	else
-		free_item(n);
+		pl_ep_free_item(n);
 	pl_unlock(&set->lock, lock);
 }
 
@@ -203,16 +170,17 @@ void pl_epset_adopt(int fd, struct pl_stream *s)
 	if (!number_items || !number_items[fd])
 		return;
 	lock = pl_lock(&items_lock);
-	for (n = number_items[fd]; n; n = items[n - 1].next)
-		items[n - 1].s = s;
-	for (link = &s->items; *link; link = &items[*link - 1].next)
+	for (n = number_items[fd]; n; n = pl_ep_items[n - 1].next)
+		pl_ep_items[n - 1].s = s;
+	for (link = &s->items; *link; link = &pl_ep_items[*link - 1].next)
 		;
 	*link = number_items[fd];
 	number_items[fd] = 0;
 	pl_unlock(&items_lock, lock);
 }
 
-/* ---- sets -------------------------------------------------------------------------------------- */
+/* ---- sets --------------------------------------------------------------------------------------
+ */
 
 static int make_set(int epfd)
 {
@@ -222,7 +190,7 @@ static int make_set(int epfd)
 	if (PL_ENTRY_KIND(entry) == PL_EPOLL)
 		return (int)PL_ENTRY_INDEX(entry);
 	for (i = 0; i < SETS_MAX; i++) {
-		struct set *set = &sets[i];
+		struct pl_ep_set *set = &pl_ep_sets[i];
 
 		if (!shmt_cas(&set->refs, 0, 1))
 			continue;
@@ -248,12 +216,12 @@ int pl_epset_of(int epfd)
 
 void pl_epset_dup(uint32_t set)
 {
-	shmt_add(&sets[set].refs, 1);
+	shmt_add(&pl_ep_sets[set].refs, 1);
 }
 
 void pl_epset_close(uint32_t number)
 {
-	struct set *set = &sets[number];
+	struct pl_ep_set *set = &pl_ep_sets[number];
 	enum pl_lock_result lock;
 	uint32_t i, n;
 
@@ -262,26 +230,27 @@ void pl_epset_close(uint32_t number)
 	shmt_store(&set->refs, 1); /* until its items are gone */
 	lock = pl_lock(&items_lock);
 	for (i = 0; i < items_top; i++) {
-		struct item *item = &items[i];
+		struct pl_ep_item *item = &pl_ep_items[i];
 		uint32_t *link;
 
 		if (item->set != number || item->removed || (!item->s && !item->fd && !item->data))
 			continue;
 		link = owner_list(item->fd, item->s);
 		while (link && *link && *link != i + 1)
-			link = &items[*link - 1].next;
+			link = &pl_ep_items[*link - 1].next;
 		if (link && *link)
 			remove_item(link);
 	}
 	while (set->head) {
-		n = dequeue(set);
-		free_item(n);
+		n = pl_ep_dequeue(set);
+		pl_ep_free_item(n);
 	}
 	pl_unlock(&items_lock, lock);
 	shmt_store(&set->refs, 0);
 }
 
-/* ---- awake streams ----------------------------------------------------------------------------- */
+/* ---- awake streams -----------------------------------------------------------------------------
+ */
 
 void pl_epset_awake(struct pl_stream *s)
 {
@@ -292,12 +261,12 @@ void pl_epset_awake(struct pl_stream *s)
 		return;
 	lock = pl_lock(&items_lock);
 	shmt_store(&s->awake, 1);
-	for (n = s->items; n; n = items[n - 1].next) {
-		struct set *set = &sets[items[n - 1].set];
+	for (n = s->items; n; n = pl_ep_items[n - 1].next) {
+		struct pl_ep_set *set = &pl_ep_sets[pl_ep_items[n - 1].set];
 
 		set_lock = pl_lock(&set->lock);
-		if (!items[n - 1].queued)
-			enqueue(set, n);
+		if (!pl_ep_items[n - 1].queued)
+			pl_ep_enqueue(set, n);
 		pl_unlock(&set->lock, set_lock);
 	}
 	pl_unlock(&items_lock, lock);
@@ -309,15 +278,15 @@ bool pl_epset_sleepers(struct pl_stream *s)
 
 	/* Items are never unmapped; a list that changes under us belongs to an epoll_ctl under way,
 	 * which looks at the stream itself when it is done. */
-	for (n = shmt_load(&s->items); n; n = shmt_load_relaxed(&items[n - 1].next))
-		if (shmt_load(&sets[items[n - 1].set].sleepers))
+	for (n = shmt_load(&s->items); n; n = shmt_load_relaxed(&pl_ep_items[n - 1].next))
+		if (shmt_load(&pl_ep_sets[pl_ep_items[n - 1].set].sleepers))
 			return true;
 	return false;
 }
 
-static void kick_set(struct set *set)
+static void kick_set(struct pl_ep_set *set)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.u64 = KICK_DATA };
+	struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = KICK_DATA};
 	const int saved = errno;
 	int fd = shmt_load(&kick_fd);
 
@@ -340,18 +309,19 @@ void pl_epset_kick(struct pl_stream *s)
 	const enum pl_lock_result lock = pl_lock(&items_lock);
 	uint32_t n;
 
-	for (n = s->items; n; n = items[n - 1].next)
-		if (shmt_load(&sets[items[n - 1].set].sleepers))
-			kick_set(&sets[items[n - 1].set]);
+	for (n = s->items; n; n = pl_ep_items[n - 1].next)
+		if (shmt_load(&pl_ep_sets[pl_ep_items[n - 1].set].sleepers))
+			kick_set(&pl_ep_sets[pl_ep_items[n - 1].set]);
 	pl_unlock(&items_lock, lock);
 }
 
-/* Setting the same again makes the kernel look whether the number is ready: an edge told once more. */
-static void tell_again(const struct item *item)
+/* Setting the same again makes the kernel look whether the number is ready: an edge told once more.
+ */
+void pl_ep_tell_again(const struct pl_ep_item *item)
 {
-	struct epoll_event event = { .events = item->events, .data.u64 = item->data };
+	struct epoll_event event = {.events = item->events, .data.u64 = item->data};
 
-	(void)pl_real.epoll_ctl(sets[item->set].epfd, EPOLL_CTL_MOD, item->fd, &event);
+	(void)pl_real.epoll_ctl(pl_ep_sets[item->set].epfd, EPOLL_CTL_MOD, item->fd, &event);
 }
 
 void pl_epset_tell_again(struct pl_stream *s)
@@ -359,9 +329,9 @@ void pl_epset_tell_again(struct pl_stream *s)
 	const enum pl_lock_result lock = pl_lock(&items_lock);
 	uint32_t n;
 
-	for (n = s->items; n; n = items[n - 1].next)
-		if ((items[n - 1].events & EPOLLET) && (items[n - 1].events & EPOLLOUT))
-			tell_again(&items[n - 1]);
+	for (n = s->items; n; n = pl_ep_items[n - 1].next)
+		if ((pl_ep_items[n - 1].events & EPOLLET) && (pl_ep_items[n - 1].events & EPOLLOUT))
+			pl_ep_tell_again(&pl_ep_items[n - 1]);
 	pl_unlock(&items_lock, lock);
 }
 
@@ -370,10 +340,12 @@ bool pl_epset_own_fd(int fd)
 	return fd && fd == shmt_load_relaxed(&kick_fd);
 }
 
-/* ---- epoll_ctl --------------------------------------------------------------------------------- */
+/* ---- epoll_ctl ---------------------------------------------------------------------------------
+ */
 
 /* A set inside a set; false: there is no room to remember it. */
-static bool change_nested(struct set *set, int op, uint32_t inner, const struct epoll_event *event)
+static bool change_nested(struct pl_ep_set *set, int op, uint32_t inner,
+			  const struct epoll_event *event)
 {
 	const uint32_t wanted = op == EPOLL_CTL_ADD ? 0 : inner + 1;
 	unsigned int i;
@@ -415,7 +387,7 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 	if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
 		number = make_set(epfd);
 		if (number < 0 ||
-		    !change_nested(&sets[number], op, PL_ENTRY_INDEX(entry), event))
+		    !change_nested(&pl_ep_sets[number], op, PL_ENTRY_INDEX(entry), event))
 			pl_process_unserved(COLOC_REASON_TABLE_FULL);
 		goto out;
 	}
@@ -427,8 +399,9 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 	}
 	lock = pl_lock(&items_lock);
 	link = owner_list(fd, s);
-	while (*link && (items[*link - 1].set != (uint32_t)number || items[*link - 1].fd != fd))
-		link = &items[*link - 1].next;
+	while (*link &&
+	       (pl_ep_items[*link - 1].set != (uint32_t)number || pl_ep_items[*link - 1].fd != fd))
+		link = &pl_ep_items[*link - 1].next;
 	if (op == EPOLL_CTL_DEL) {
 		if (*link)
 			remove_item(link);
@@ -442,14 +415,14 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 					pl_stream_stay(s, COLOC_REASON_TABLE_FULL);
 				goto out;
 			}
-			items[n - 1].set = (uint32_t)number;
-			items[n - 1].fd = fd;
-			items[n - 1].s = s;
+			pl_ep_items[n - 1].set = (uint32_t)number;
+			pl_ep_items[n - 1].fd = fd;
+			pl_ep_items[n - 1].s = s;
 			*link = n;
 		}
-		items[n - 1].events = event->events;
-		items[n - 1].data = event->data.u64;
-		items[n - 1].reported = 0;
+		pl_ep_items[n - 1].events = event->events;
+		pl_ep_items[n - 1].data = event->data.u64;
+		pl_ep_items[n - 1].reported = 0;
 	}
 	pl_unlock(&items_lock, lock);
 	if (s && op != EPOLL_CTL_DEL)
@@ -457,282 +430,4 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 out:
 	if (s)
 		pl_stream_put(s);
-}
-
-/* ---- waiting ----------------------------------------------------------------------------------- */
-
-/* Reports one item; false: it has nothing (new) to report. Under the set's lock. */
-static bool report(struct set *set, struct item *item, struct epoll_event *event)
-{
-	struct epoll_event disarmed = { .events = item->events & (EPOLLET | EPOLLONESHOT),
-					.data.u64 = item->data };
-	struct pl_stream *s = item->s;
-
-	if (!(item->events & IN_EVENTS) || !pl_ready_now(s))
-		return false;
-	if (item->events & EPOLLET) {
-		const uint64_t head = SHMT_CTL_VALUE(shmt_load(&s->rx.shared->ctl)) + 1;
-
-		if (item->reported == head)
-			return false;
-		item->reported = head;
-	}
-	event->events = item->events & IN_EVENTS;
-	event->data.u64 = item->data;
-	if (item->events & EPOLLONESHOT) {
-		item->events = disarmed.events;
-		(void)pl_real.epoll_ctl(set->epfd, EPOLL_CTL_MOD, item->fd, &disarmed);
-	}
-	return true;
-}
-
-/*
- * Streams with ring bytes, each once. @hot: some awake stream, for the spin. @both: one of them is
- * also waited for to be writable, level-triggered: only the kernel can tell.
- */
-static int collect(struct set *set, struct epoll_event *events, int max, struct pl_stream **hot,
-		   bool *both)
-{
-	const enum pl_lock_result lock = pl_lock(&set->lock);
-	uint32_t turns = set->queued, n;
-	unsigned int i;
-	int found = 0;
-
-	*hot = NULL;
-	*both = false;
-	while (turns-- && found < max) {
-		struct item *item;
-
-		n = dequeue(set);
-		item = &items[n - 1];
-		if (item->removed) {
-			free_item(n);
-			continue;
-		}
-		if (!pl_ready_follows(item->s) ||
-		    SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
-			shmt_store(&item->s->awake, 0);
-			/* Left on the ring again meanwhile? Then its receiver may have seen awake. */
-			if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) != SHMT_TCP)
-				enqueue(set, n);
-			continue;
-		}
-		enqueue(set, n);
-		if (item->events & IN_EVENTS)
-			*hot = item->s;
-		if (report(set, item, &events[found])) {
-			found++;
-			*both |= (item->events & (EPOLLOUT | EPOLLET)) == EPOLLOUT;
-		}
-	}
-	pl_unlock(&set->lock, lock);
-	for (i = 0; i < NESTED_MAX && found < max; i++) {
-		if (!set->nested[i].set || !(set->nested[i].events & IN_EVENTS) ||
-		    !pl_epset_ready_any(set->nested[i].set - 1))
-			continue;
-		events[found].events = set->nested[i].events & IN_EVENTS;
-		events[found++].data.u64 = set->nested[i].data;
-	}
-	return found;
-}
-
-bool pl_epset_awake_any(uint32_t number)
-{
-	unsigned int i;
-
-	if (sets[number].queued)
-		return true;
-	for (i = 0; i < NESTED_MAX; i++)
-		if (sets[number].nested[i].set && pl_epset_awake_any(sets[number].nested[i].set - 1))
-			return true;
-	return false;
-}
-
-bool pl_epset_ready_any(uint32_t number)
-{
-	struct set *set = &sets[number];
-	const enum pl_lock_result lock = pl_lock(&set->lock);
-	bool found = false;
-	unsigned int i;
-	uint32_t n;
-
-	for (n = set->head; n && !found; n = items[n - 1].queue_next) {
-		const struct item *item = &items[n - 1];
-
-		if (item->removed || !(item->events & IN_EVENTS) || !pl_ready_now(item->s))
-			continue;
-		found = !(item->events & EPOLLET) ||
-			item->reported != SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1;
-	}
-	pl_unlock(&set->lock, lock);
-	for (i = 0; i < NESTED_MAX && !found; i++)
-		found = set->nested[i].set && pl_epset_ready_any(set->nested[i].set - 1);
-	return found;
-}
-
-void pl_epset_sleep(uint32_t number, int sleepers)
-{
-	unsigned int i;
-
-	shmt_add(&sets[number].sleepers, (uint32_t)sleepers);
-	for (i = 0; i < NESTED_MAX; i++)
-		if (sets[number].nested[i].set)
-			pl_epset_sleep(sets[number].nested[i].set - 1, sleepers);
-}
-
-bool pl_epset_settle(uint32_t number)
-{
-	struct set *set = &sets[number];
-	const enum pl_lock_result lock = pl_lock(&set->lock);
-	bool may_sleep = true;
-	unsigned int i;
-	uint32_t n;
-
-	for (n = set->head; n; n = items[n - 1].queue_next) {
-		struct item *item = &items[n - 1];
-
-		if (item->removed || !(item->events & IN_EVENTS))
-			continue;
-		/* Edge-triggered: bytes may lie unread, the kernel's too, and are not told again. */
-		if (pl_ready_settle(item->s) && !(item->events & EPOLLET))
-			continue;
-		if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
-			/* The kernel's edge of the end of stream may have been told while the ring
-			 * had bytes: it is told again if it stands. */
-			if (pl_peer_gone(item->fd))
-				tell_again(item);
-			continue;
-		}
-		if ((item->events & EPOLLET) &&
-		    (shmt_rx_missing(&item->s->rx) ||
-		     item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1) &&
-		    pl_ready_push_out(item->s))
-			continue;
-		item->reported = 0;
-		may_sleep = false;
-	}
-	pl_unlock(&set->lock, lock);
-	for (i = 0; i < NESTED_MAX; i++)
-		if (set->nested[i].set && !pl_epset_settle(set->nested[i].set - 1))
-			may_sleep = false;
-	return may_sleep;
-}
-
-/* Drop our own event; put those of a stream that is reported already on top of its entry. */
-static int merge(struct epoll_event *events, int have, const struct epoll_event *more, int count)
-{
-	int i, j, n = have;
-
-	for (i = 0; i < count; i++) {
-		if (more[i].data.u64 == KICK_DATA)
-			continue;
-		for (j = 0; j < have; j++)
-			if (events[j].data.u64 == more[i].data.u64)
-				break;
-		if (j < have)
-			events[j].events |= more[i].events;
-		else
-			events[n++] = more[i];
-	}
-	return n;
-}
-
-/* By a buffer of ours when something is to be merged: the caller's array is written as far as told. */
-static int kernel_pass(int epfd, struct epoll_event *events, int have, int max)
-{
-	struct epoll_event buffer[PASS_EVENTS], *to = have ? buffer : events;
-	int room = max - have, n = 0;
-
-	if (have && room > PASS_EVENTS)
-		room = PASS_EVENTS;
-	if (room) {
-		n = pl_real.epoll_wait(epfd, to, room, 0);
-		if (n < 0)
-			return have ? have : -errno;
-	}
-	last_pass_ns = pl_now_ns();
-	return merge(events, have, to, n);
-}
-
-static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events, int max,
-			   uint64_t until_ns, const sigset_t *mask)
-{
-	struct timespec left, *timeout = NULL;
-	int rc = 0, ms = -1;
-	uint64_t now;
-
-	pl_epset_sleep(number, 1);
-	sets[number].settled_ns = pl_now_ns();
-	if (pl_epset_settle(number)) {
-		if (until_ns != UINT64_MAX) {
-			now = pl_now_ns();
-			now = until_ns > now ? until_ns - now : 0;
-			left = (struct timespec){ (time_t)(now / 1000000000u),
-						  (long)(now % 1000000000u) };
-			timeout = &left;
-			ms = now / 1000000u < INT32_MAX ? (int)((now + 999999u) / 1000000u)
-							: INT32_MAX;
-		}
-		rc = -1;
-		errno = ENOSYS;
-		if (timeout && pl_real.epoll_pwait2)
-			rc = pl_real.epoll_pwait2(epfd, events, max, timeout, mask);
-		if (rc < 0 && errno == ENOSYS)
-			rc = pl_real.epoll_pwait(epfd, events, max, ms, mask);
-		rc = rc < 0 ? -errno : merge(events, 0, events, rc);
-	}
-	pl_epset_sleep(number, -1);
-	last_pass_ns = pl_now_ns();
-	return rc;
-}
-
-int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max,
-		  uint64_t timeout_ns, const sigset_t *mask)
-{
-	const uint64_t begun = pl_now_ns();
-	const uint64_t until = timeout_ns > UINT64_MAX - begun - 1 ? UINT64_MAX
-								   : begun + timeout_ns;
-	struct set *set = &sets[number];
-	struct pl_stream *hot;
-	struct pl_spin spin;
-	bool both;
-	int n;
-
-	for (;;) {
-		/* Half of the room for each side when the kernel's turn has come. */
-		const bool due = pl_now_ns() - last_pass_ns > PASS_NS;
-
-		n = collect(set, events, due && max > 1 ? max / 2 : max, &hot, &both);
-		if (n && !both && !(due && n < max))
-			return n;
-		if (!n && timeout_ns == 0 && begun - set->settled_ns > SETTLE_NS) {
-			/* Who never sleeps is to hear of an end of stream, too. */
-			set->settled_ns = begun;
-			(void)pl_epset_settle(number);
-		}
-		if (n || timeout_ns == 0)
-			return kernel_pass(epfd, events, n, max);
-		if (hot) {
-			pl_spin_begin(hot, &spin);
-			while (!pl_epset_ready_any(number) && pl_spin_more(&spin)) {
-				if ((spin.turns & 31) == 0 &&
-				    pl_now_ns() - last_pass_ns > PASS_NS) {
-					n = kernel_pass(epfd, events, 0, max);
-					if (n)
-						break;
-				}
-			}
-			if (n)
-				return n;
-			n = pl_epset_ready_any(number);
-			pl_spin_end(hot, &spin, n != 0);
-			if (n)
-				continue;
-		}
-		n = sleep_in_kernel(number, epfd, events, max, until, mask);
-		if (n)
-			return n;
-		if (until != UINT64_MAX && pl_now_ns() >= until)
-			return collect(set, events, max, &hot, &both);
-	}
 }

@@ -2,9 +2,9 @@
 /*
  * epset.h - epoll sets, as far as streams are in them
  *
- * The kernel keeps the set; we remember, per process, which numbers of it are or may become streams,
- * with their events and data, and which of those are awake (on a ring). Work is proportional to
- * the awake ones.
+ * The kernel keeps the set; we remember, per process, which numbers of it are or may become
+ * streams, with their events and data, and which of those are awake (on a ring). Work is
+ * proportional to the awake ones.
  */
 #ifndef PL_EPSET_H
 #define PL_EPSET_H
@@ -27,8 +27,8 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event);
 /** pl_epset_wait() - as epoll_pwait2() on a set with streams; -errno
  * @timeout_ns: UINT64_MAX = for ever
  */
-int pl_epset_wait(uint32_t set, int epfd, struct epoll_event *events, int max,
-		  uint64_t timeout_ns, const sigset_t *mask);
+int pl_epset_wait(uint32_t set, int epfd, struct epoll_event *events, int max, uint64_t timeout_ns,
+		  const sigset_t *mask);
 
 /** pl_epset_of() - the set behind a number, or -1: the real call is right */
 int pl_epset_of(int epfd);

@@ -13,21 +13,21 @@
 #define PL_FD_MAX (1 << 20)
 
 enum pl_kind {
-	PL_UNKNOWN = 0,     /* never seen: inherited, passed: may be on a ring already */
-	PL_PASS = 1,        /* nothing of ours */
+	PL_UNKNOWN = 0,	    /* never seen: inherited, passed: may be on a ring already */
+	PL_PASS = 1,	    /* nothing of ours */
 	PL_UNCONNECTED = 2, /* a TCP socket that is no stream yet: connect() turns it UNKNOWN */
-	PL_STREAM = 3,      /* index = record, generation = its low 24 bits */
-	PL_EPOLL = 4,       /* index = epoll set */
-	PL_NEW = 5,         /* made by a call of this process, not looked at yet: on no ring */
+	PL_STREAM = 3,	    /* index = record, generation = its low 24 bits */
+	PL_EPOLL = 4,	    /* index = epoll set */
+	PL_NEW = 5,	    /* made by a call of this process, not looked at yet: on no ring */
 };
 
-#define PL_ENTRY(kind, generation, index)                                                          \
+#define PL_ENTRY(kind, generation, index) \
 	((uint64_t)(index) << 32 | (uint64_t)((generation)&0xffffff) << 8 | (uint64_t)(kind))
-#define PL_ENTRY_KIND(entry) ((enum pl_kind)((entry)&0xff))
+#define PL_ENTRY_KIND(entry)	   ((enum pl_kind)((entry)&0xff))
 #define PL_ENTRY_GENERATION(entry) ((uint32_t)((entry) >> 8) & 0xffffff)
-#define PL_ENTRY_INDEX(entry) ((uint32_t)((entry) >> 32))
+#define PL_ENTRY_INDEX(entry)	   ((uint32_t)((entry) >> 32))
 
-extern uint64_t *pl_fdtable;    /* PL_FD_MAX entries, zero = UNKNOWN; NULL before init */
+extern uint64_t *pl_fdtable;	/* PL_FD_MAX entries, zero = UNKNOWN; NULL before init */
 extern uint32_t pl_fdtable_top; /* atomic; one more than the highest number ever entered */
 
 int pl_fdtable_init(void);

@@ -5,7 +5,8 @@
  * exec, and posix_spawn, of a program that will not be preloaded: streams that it inherits (no
  * FD_CLOEXEC) leave the ring first and stay on TCP. Bytes that lie unread in a ring at that moment
  * cannot be handed to such a program; see docs/support-matrix.md.
- * stdio: fdopen() brings the stream home first; what lay unread in the ring is pushed back into the FILE.
+ * stdio: fdopen() brings the stream home first; what lay unread in the ring is pushed back into the
+ * FILE.
  *
  * An exec in a vfork child runs here on its parent's memory: it makes the parent's inheritable
  * streams stay on TCP, which is right, for from now on two programs hold them.
@@ -89,17 +90,17 @@ PL_EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 }
 
 /* execl and its like: the arguments as an array. More than ARGS_MAX: E2BIG. */
-#define COLLECT_ARGS(argv, first, args)                                                            \
-	do {                                                                                       \
-		size_t n_ = 0;                                                                     \
-		(argv)[0] = (char *)(uintptr_t)(first);                                            \
-		while ((argv)[n_] && n_ < ARGS_MAX - 1)                                            \
-			(argv)[++n_] = va_arg(args, char *);                                       \
-		if ((argv)[n_]) {                                                                  \
-			va_end(args);                                                              \
-			errno = E2BIG;                                                             \
-			return -1;                                                                 \
-		}                                                                                  \
+#define COLLECT_ARGS(argv, first, args)                      \
+	do {                                                 \
+		size_t n_ = 0;                               \
+		(argv)[0] = (char *)(uintptr_t)(first);      \
+		while ((argv)[n_] && n_ < ARGS_MAX - 1)      \
+			(argv)[++n_] = va_arg(args, char *); \
+		if ((argv)[n_]) {                            \
+			va_end(args);                        \
+			errno = E2BIG;                       \
+			return -1;                           \
+		}                                            \
 	} while (0)
 
 PL_EXPORT int execl(const char *path, const char *arg, ...)
@@ -151,9 +152,11 @@ PL_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_
 	return pl_real.posix_spawnp(pid, file, actions, attr, argv, envp);
 }
 
-/* ---- stdio ------------------------------------------------------------------------------------- */
+/* ---- stdio -------------------------------------------------------------------------------------
+ */
 
-/* What lies in the ring, until it is empty and the stream is back on TCP. Return: bytes, in *ret. */
+/* What lies in the ring, until it is empty and the stream is back on TCP. Return: bytes, in *ret.
+ */
 static size_t empty_ring(struct pl_stream *s, int fd, char **ret)
 {
 	size_t have = 0, room = 0;
@@ -172,7 +175,7 @@ static size_t empty_ring(struct pl_stream *s, int fd, char **ret)
 			buf = bigger;
 			room = have + queued;
 		}
-		iov = (struct iovec){ buf + have, room - have };
+		iov = (struct iovec){buf + have, room - have};
 		if (!pl_vec_init(&v, &iov, 1))
 			break;
 		n = pl_rx(s, fd, &v, MSG_DONTWAIT, NULL);

@@ -156,8 +156,8 @@ PL_EXPORT int dup(int fd)
 }
 
 /*
- * dup2 onto a number closes what it was. The old entry goes first, so that no thread uses it for the
- * new file; if the call then fails, it is looked at anew.
+ * dup2 onto a number closes what it was. The old entry goes first, so that no thread uses it for
+ * the new file; if the call then fails, it is looked at anew.
  */
 static void before_onto(int from, int to)
 {
@@ -182,7 +182,8 @@ PL_EXPORT int dup3(int from, int to, int flags)
 	return copied(from, pl_real.dup3(from, to, flags));
 }
 
-/* ---- flags and options ------------------------------------------------------------------------- */
+/* ---- flags and options -------------------------------------------------------------------------
+ */
 
 static void set_nonblock(int fd, bool on)
 {
@@ -230,12 +231,12 @@ static int do_fcntl(int fd, int cmd, void *arg)
 }
 
 /* Whatever the third argument is, it came in one register: handed on as one. */
-#define ONE_ARGUMENT(last, ret)                                                                    \
-	do {                                                                                       \
-		va_list args_;                                                                     \
-		va_start(args_, last);                                                             \
-		(ret) = va_arg(args_, void *);                                                     \
-		va_end(args_);                                                                     \
+#define ONE_ARGUMENT(last, ret)                \
+	do {                                   \
+		va_list args_;                 \
+		va_start(args_, last);         \
+		(ret) = va_arg(args_, void *); \
+		va_end(args_);                 \
 	} while (0)
 
 PL_EXPORT int fcntl(int fd, int cmd, ...)
@@ -327,17 +328,18 @@ PL_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen
 	return rc;
 }
 
-/* ---- other calls that hand out numbers ---------------------------------------------------------- */
+/* ---- other calls that hand out numbers ----------------------------------------------------------
+ */
 
-#define MODE_OF(flags, last, ret)                                                                  \
-	do {                                                                                       \
-		(ret) = 0;                                                                         \
-		if ((flags) & (O_CREAT | __O_TMPFILE)) {                                           \
-			va_list args_;                                                             \
-			va_start(args_, last);                                                     \
-			(ret) = va_arg(args_, mode_t);                                             \
-			va_end(args_);                                                             \
-		}                                                                                  \
+#define MODE_OF(flags, last, ret)                        \
+	do {                                             \
+		(ret) = 0;                               \
+		if ((flags) & (O_CREAT | __O_TMPFILE)) { \
+			va_list args_;                   \
+			va_start(args_, last);           \
+			(ret) = va_arg(args_, mode_t);   \
+			va_end(args_);                   \
+		}                                        \
 	} while (0)
 
 PL_EXPORT int open(const char *path, int flags, ...)
@@ -406,12 +408,13 @@ PL_EXPORT int timerfd_create(int clock, int flags)
 	return fresh(pl_real.timerfd_create(clock, flags));
 }
 
-/* ---- syscall() ---------------------------------------------------------------------------------- */
+/* ---- syscall() ----------------------------------------------------------------------------------
+ */
 
 /*
- * Programs that make socket calls by number (libuv closes so) get our hook of the same call; any other
- * number passes. io_uring works on descriptors out of our sight: a process that sets one up keeps its
- * streams on TCP.
+ * Programs that make socket calls by number (libuv closes so) get our hook of the same call; any
+ * other number passes. io_uring works on descriptors out of our sight: a process that sets one up
+ * keeps its streams on TCP.
  */
 PL_EXPORT long syscall(long number, ...)
 {

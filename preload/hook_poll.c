@@ -76,15 +76,17 @@ PL_EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *t
 	return ppoll(fds, n, timeout, mask);
 }
 
-/* ---- select ------------------------------------------------------------------------------------ */
+/* ---- select ------------------------------------------------------------------------------------
+ */
 
 /* What the kernel's select() means by its three sets (fs/select.c). */
-#define SELECT_IN (POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR)
-#define SELECT_OUT (POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR)
-#define SELECT_EX POLLPRI
+#define SELECT_IN	(POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR)
+#define SELECT_OUT	(POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR)
+#define SELECT_EX	POLLPRI
 #define SELECT_ON_STACK 64
 
-/* The caller's sets may be longer than fd_set: words, never FD_ISSET, which is checked when fortified. */
+/* The caller's sets may be longer than fd_set: words, never FD_ISSET, which is checked when
+ * fortified. */
 static bool in_set(const fd_set *set, int fd)
 {
 	return set && ((const unsigned long *)set)[fd / __NFDBITS] >> (fd % __NFDBITS) & 1;
@@ -115,7 +117,7 @@ static void fill_array(struct pollfd *fds, int n, const fd_set *in, const fd_set
 					     (in_set(ex, fd) ? POLLPRI : 0));
 
 		if (events)
-			*fds++ = (struct pollfd){ .fd = fd, .events = events };
+			*fds++ = (struct pollfd){.fd = fd, .events = events};
 	}
 }
 
@@ -184,8 +186,7 @@ static int select_streams(int n, fd_set *in, fd_set *out, fd_set *ex, uint64_t t
 			if (rc < 0)
 				break;
 			/* A hang-up that only poll() reports is nothing to select(). */
-			if (rc == 0 || left == 0 ||
-			    fill_sets(fds, count, n, in, out, ex) > 0) {
+			if (rc == 0 || left == 0 || fill_sets(fds, count, n, in, out, ex) > 0) {
 				rc = fill_sets(fds, count, n, in, out, ex);
 				break;
 			}
@@ -210,8 +211,7 @@ PL_EXPORT int select(int n, fd_set *in, fd_set *out, fd_set *ex, struct timeval 
 	uint64_t ns = PL_FOREVER, left;
 	int rc = -ENOTSUP;
 
-	if (timeout && timeout->tv_sec >= 0 && timeout->tv_usec >= 0 &&
-	    timeout->tv_sec < INT32_MAX)
+	if (timeout && timeout->tv_sec >= 0 && timeout->tv_usec >= 0 && timeout->tv_sec < INT32_MAX)
 		ns = (uint64_t)timeout->tv_sec * 1000000000u + (uint64_t)timeout->tv_usec * 1000u;
 	if (!timeout || ns != PL_FOREVER)
 		rc = select_streams(n, in, out, ex, ns, NULL);
@@ -245,7 +245,8 @@ PL_EXPORT int pselect(int n, fd_set *in, fd_set *out, fd_set *ex, const struct t
 	return (int)pl_return(rc, entry_errno);
 }
 
-/* ---- epoll ------------------------------------------------------------------------------------- */
+/* ---- epoll -------------------------------------------------------------------------------------
+ */
 
 PL_EXPORT int epoll_create(int size)
 {

@@ -13,7 +13,7 @@
 /* A receive into one buffer. Return: bytes or -Exxx; drops the reference. */
 static ssize_t receive(struct pl_stream *s, int fd, void *buf, size_t len, int flags, bool *pass)
 {
-	const struct iovec iov = { buf, len };
+	const struct iovec iov = {buf, len};
 	struct pl_vec v;
 	ssize_t rc = 0;
 
@@ -42,7 +42,7 @@ PL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
 	const int entry_errno = errno;
 	struct pl_stream *s = pl_hook_get(fd);
-	const struct iovec iov = { buf, len };
+	const struct iovec iov = {buf, len};
 	ssize_t rc;
 	bool pass;
 

@@ -18,7 +18,7 @@ static ssize_t send_vec(struct pl_stream *s, int fd, const struct iovec *iov, si
 static ssize_t send_buf(struct pl_stream *s, int fd, const void *buf, size_t len, int flags,
 			bool *pass)
 {
-	const struct iovec iov = { (void *)(uintptr_t)buf, len };
+	const struct iovec iov = {(void *)(uintptr_t)buf, len};
 	const ssize_t rc = send_vec(s, fd, &iov, 1, flags, NULL, pass);
 
 	pl_stream_put(s);
@@ -199,13 +199,13 @@ PL_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *off, size_t count)
 }
 
 /*
- * splice: into a stream it goes by TCP. Out of one, only the kernel's bytes can be spliced: ring bytes
- * are copied through a small buffer, no more at once than a pipe takes in one piece.
+ * splice: into a stream it goes by TCP. Out of one, only the kernel's bytes can be spliced: ring
+ * bytes are copied through a small buffer, no more at once than a pipe takes in one piece.
  */
 static ssize_t splice_ring(struct pl_stream *s, int fd, int out_fd, size_t len, unsigned int flags)
 {
 	char buf[PIPE_BUF];
-	const struct iovec iov = { buf, len < sizeof(buf) ? len : sizeof(buf) };
+	const struct iovec iov = {buf, len < sizeof(buf) ? len : sizeof(buf)};
 	const int nonblock = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
 	struct pl_vec v;
 	ssize_t n, taken;

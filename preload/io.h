@@ -15,8 +15,8 @@ struct pl_vec {
 };
 
 /**
- * pl_vec_init() - false: more vectors than IOV_MAX, more bytes than fit, or a pointer that cannot be
- * one: the kernel is to judge it
+ * pl_vec_init() - false: more vectors than IOV_MAX, more bytes than fit, or a pointer that cannot
+ * be one: the kernel is to judge it
  */
 bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n);
 
@@ -33,8 +33,9 @@ size_t pl_vec_slice(const struct pl_vec *v, size_t off, size_t len, struct iovec
 
 /**
  * pl_rx() - receive into @v as recvmsg() with @flags would
- * @msg: the caller's header when it came by recvmsg; its fields are filled in. Return: bytes, 0 = end
- * of stream, or -Exxx. May sleep in the kernel; holds no lock then, but for bytes certain to come.
+ * @msg: the caller's header when it came by recvmsg; its fields are filled in. Return: bytes, 0 =
+ * end of stream, or -Exxx. May sleep in the kernel; holds no lock then, but for bytes certain to
+ * come.
  */
 ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, struct msghdr *msg);
 
@@ -53,8 +54,9 @@ ssize_t pl_tx_file(struct pl_stream *s, int fd, int in_fd, off_t *off, size_t co
 
 /**
  * pl_tx_leave() - what is sent next goes by TCP, until the ring is opened again
- * Waits while a receiver's limit is not known; with @nonblock: -EAGAIN instead. Return: 0; 1: the socket
- * is reset or closed, nobody reads any more, whatever the word says the kernel is to answer; -EAGAIN
+ * Waits while a receiver's limit is not known; with @nonblock: -EAGAIN instead. Return: 0; 1: the
+ * socket is reset or closed, nobody reads any more, whatever the word says the kernel is to answer;
+ * -EAGAIN
  */
 int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock);
 

@@ -11,7 +11,7 @@
 #include "clock.h"
 #include "real.h"
 
-#define SPINS 200
+#define SPINS	     200
 #define ASK_AFTER_NS 2000000u /* a holder copies at most a ring: far less */
 
 static __thread uint64_t self __attribute__((tls_model("initial-exec")));

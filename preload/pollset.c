@@ -2,14 +2,14 @@
 /*
  * pollset.c - readiness of an array: what is ready in user space, a short look, then the kernel
  *
- *  1. Streams with ring bytes are ready. The kernel's descriptors get their non-blocking pass at the
- *     same time, but not more often than every PASS_NS, so that a busy ring does not pay a system
+ *  1. Streams with ring bytes are ready. The kernel's descriptors get their non-blocking pass at
+ * the same time, but not more often than every PASS_NS, so that a busy ring does not pay a system
  *     call per message and no other descriptor waits longer than that.
  *  2. Nothing ready: spin within budget while some stream is awake.
  *  3. Settle all, then sleep in the kernel.
  *
- * A sleeper that another thread must be able to wake (pl_poll_kick) sleeps with one more descriptor, an
- * eventfd of its own, in a copy of the array.
+ * A sleeper that another thread must be able to wake (pl_poll_kick) sleeps with one more
+ * descriptor, an eventfd of its own, in a copy of the array.
  */
 #include "pollset.h"
 
@@ -24,18 +24,18 @@
 #include "ready.h"
 #include "wait.h"
 
-#define PASS_NS 20000u
+#define PASS_NS	  20000u
 #define IN_EVENTS (POLLIN | POLLRDNORM)
-#define ON_STACK 64
-#define WAITERS 256
+#define ON_STACK  64
+#define WAITERS	  256
 
 static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
 
 /* Threads asleep, each with its eventfd; made when first needed, then kept. */
 static struct waiter {
-	uint32_t used;   /* atomic */
+	uint32_t used;	 /* atomic */
 	uint32_t asleep; /* atomic */
-	int event_fd;    /* atomic; 0 = not made */
+	int event_fd;	 /* atomic; 0 = not made */
 } waiters[WAITERS];
 
 void pl_poll_kick(void)
@@ -90,7 +90,7 @@ void pl_pollset_forked(void)
 	for (i = 0; i < WAITERS; i++) {
 		if (waiters[i].event_fd)
 			pl_real.close(waiters[i].event_fd);
-		waiters[i] = (struct waiter){ 0 };
+		waiters[i] = (struct waiter){0};
 	}
 }
 
@@ -137,18 +137,18 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 
 /* What one look over the array found. */
 struct look {
-	int ready;   /* entries with events */
-	bool awake;  /* some stream's next bytes may come by ring */
+	int ready;	       /* entries with events */
+	bool awake;	       /* some stream's next bytes may come by ring */
 	struct pl_stream *hot; /* one of those, for the spin; only compared and passed on */
 };
 
 /*
- * Each entry that concerns a stream: visit() with a counted reference. The array's numbers are looked
- * up anew each time: another thread may close one meanwhile, as with the kernel.
+ * Each entry that concerns a stream: visit() with a counted reference. The array's numbers are
+ * looked up anew each time: another thread may close one meanwhile, as with the kernel.
  */
 static struct look look(struct pollfd *fds, nfds_t n, bool fresh)
 {
-	struct look found = { 0 };
+	struct look found = {0};
 	nfds_t i;
 
 	for (i = 0; i < n; i++) {
@@ -250,15 +250,15 @@ static int sleep_in_kernel(struct pollfd *fds, nfds_t n, uint64_t until_ns, cons
 			return -ENOMEM;
 		}
 		memcpy(copy, fds, n * sizeof(*fds));
-		copy[n] = (struct pollfd){ .fd = w->event_fd, .events = POLLIN };
+		copy[n] = (struct pollfd){.fd = w->event_fd, .events = POLLIN};
 	}
 	rc = 0;
 	if (settle_all(fds, n, 1)) {
 		if (until_ns != PL_FOREVER) {
 			now = pl_now_ns();
 			now = until_ns > now ? until_ns - now : 0;
-			left = (struct timespec){ (time_t)(now / 1000000000u),
-						  (long)(now % 1000000000u) };
+			left = (struct timespec){(time_t)(now / 1000000000u),
+						 (long)(now % 1000000000u)};
 			timeout = &left;
 		}
 		rc = pl_real.ppoll(copy, n + (w != NULL), timeout, mask);
@@ -289,8 +289,7 @@ static int spin(struct pollfd *fds, nfds_t n, struct pl_stream *hot)
 	pl_spin_begin(hot, &spinning);
 	while (!ready && pl_spin_more(&spinning)) {
 		ready = look(fds, n, true).ready;
-		if (!ready && (spinning.turns & 31) == 0 &&
-		    pl_now_ns() - last_pass_ns > PASS_NS)
+		if (!ready && (spinning.turns & 31) == 0 && pl_now_ns() - last_pass_ns > PASS_NS)
 			ready = kernel_pass(fds, n);
 	}
 	pl_spin_end(hot, &spinning, ready != 0);

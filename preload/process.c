@@ -2,8 +2,8 @@
 /*
  * process.c - see process.h
  *
- * Threads: the connection is made and WELCOME read under connect_lock, by try-lock: whoever finds it
- * taken goes on without. A signal handler that interrupts the holder does the same. What WELCOME
+ * Threads: the connection is made and WELCOME read under connect_lock, by try-lock: whoever finds
+ * it taken goes on without. A signal handler that interrupts the holder does the same. What WELCOME
  * brings is published by one release store of pl.local and is never unmapped.
  */
 #include "process.h"
@@ -25,15 +25,15 @@
 #include "pollset.h"
 #include "stream.h"
 
-#define RETRY_NS 1000000000u
-#define ANSWER_MS 1000
+#define RETRY_NS	  1000000000u
+#define ANSWER_MS	  1000
 #define SOCKET_PATH_BYTES 108
 
-struct pl_process pl = { .proc = COLOC_PROCS_MAX };
+struct pl_process pl = {.proc = COLOC_PROCS_MAX};
 
 static char agent_path[SOCKET_PATH_BYTES];
 static int agent_fd = -1; /* atomic */
-static int welcomed;      /* the connection has been answered */
+static int welcomed;	  /* the connection has been answered */
 static uint64_t next_try_ns;
 static uint64_t agent_starts; /* of the local memory when we were welcomed */
 static uint32_t connect_lock; /* atomic */
@@ -73,17 +73,17 @@ static void read_environment(void)
 	else if (policy && strcmp(policy, "auto"))
 		pl_log_write("COLOC_POLICY=%s: not auto, always or never; auto is used", policy);
 
-#define SETTING(section, key, def, min, max, text)                                                 \
-	value = setting_from_environment("COLOC_" #section "_" #key);                              \
-	if (value) {                                                                               \
-		errno = 0;                                                                         \
-		number = strtoll(value, &end, 10);                                                 \
-		if (errno || end == value || *end || number < (min) || number > (max))             \
-			pl_log_write("COLOC_" #section "_" #key "=%s: not a number from " #min     \
-				     " to " #max "; ignored",                                      \
-				     value);                                                       \
-		else                                                                               \
-			pl.over.section##_##key = number, pl.over_set.section##_##key = 1;         \
+#define SETTING(section, key, def, min, max, text)                                             \
+	value = setting_from_environment("COLOC_" #section "_" #key);                          \
+	if (value) {                                                                           \
+		errno = 0;                                                                     \
+		number = strtoll(value, &end, 10);                                             \
+		if (errno || end == value || *end || number < (min) || number > (max))         \
+			pl_log_write("COLOC_" #section "_" #key "=%s: not a number from " #min \
+				     " to " #max "; ignored",                                  \
+				     value);                                                   \
+		else                                                                           \
+			pl.over.section##_##key = number, pl.over_set.section##_##key = 1;     \
 	}
 	COLOC_SHIM_SETTINGS(SETTING)
 #undef SETTING
@@ -109,8 +109,8 @@ void pl_process_start(void)
 	read_environment();
 	if (pl.policy == PL_POLICY_NEVER)
 		goto out;
-	pl.canary = mmap(NULL, SHMT_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			 0);
+	pl.canary =
+		mmap(NULL, SHMT_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (pl.canary == MAP_FAILED || madvise(pl.canary, SHMT_PAGE, MADV_WIPEONFORK) < 0 ||
 	    pl_fdtable_init() < 0) {
 		pl_log(1, "no memory for the descriptor table: every stream stays on TCP");
@@ -144,16 +144,16 @@ int pl_fd_high(int fd)
 static int send_hello(int fd)
 {
 	struct coloc_hello_wire hello = {
-		.header = { COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_HELLO },
+		.header = {COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_HELLO},
 		.pid = (uint32_t)getpid(),
 		.netns = pl.netns,
 	};
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
-	} control = { { 0 } };
-	struct iovec iov = { &hello, sizeof(hello) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	} control = {{0}};
+	struct iovec iov = {&hello, sizeof(hello)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	const int diag =
 		pl_real.socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, 4 /* NETLINK_SOCK_DIAG */);
 	int rc;
@@ -196,7 +196,7 @@ static void say_no_agent(enum coloc_reason reason)
 
 static void connect_agent(void)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd;
 
 	memcpy(addr.sun_path, agent_path, sizeof(addr.sun_path));
@@ -246,8 +246,7 @@ static enum coloc_reason map_memories(const struct coloc_welcome_wire *welcome, 
 	local = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, local_fd, 0);
 	if (local == MAP_FAILED)
 		return COLOC_REASON_AGENT_VERSION;
-	if (!local_is_sane(local, st.st_size) ||
-	    pl_streams_init(local->record_count) < 0) {
+	if (!local_is_sane(local, st.st_size) || pl_streams_init(local->record_count) < 0) {
 		munmap(local, st.st_size);
 		return COLOC_REASON_AGENT_VERSION;
 	}
@@ -266,18 +265,18 @@ static enum coloc_reason map_memories(const struct coloc_welcome_wire *welcome, 
 
 static void take_welcome(void)
 {
-	struct coloc_welcome_wire welcome = { .proc = COLOC_PROCS_MAX };
+	struct coloc_welcome_wire welcome = {.proc = COLOC_PROCS_MAX};
 	union {
 		char bytes[CMSG_SPACE(4 * sizeof(int))];
 		struct cmsghdr align;
 	} control;
-	struct iovec iov = { &welcome, sizeof(welcome) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
+	struct iovec iov = {&welcome, sizeof(welcome)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.bytes,
+			     .msg_controllen = sizeof(control.bytes)};
 	enum coloc_reason reason = COLOC_REASON_AGENT_VERSION;
-	int fds[4] = { -1, -1, -1, -1 };
+	int fds[4] = {-1, -1, -1, -1};
 	struct cmsghdr *c;
 	ssize_t n;
 	int i;
@@ -345,7 +344,7 @@ struct coloc_local_shared *pl_process_wait_agent(void)
 {
 	static uint32_t waited; /* atomic */
 	struct coloc_local_shared *local = shmt_load_acquire(&pl.local);
-	struct pollfd p = { .fd = shmt_load(&agent_fd), .events = POLLIN };
+	struct pollfd p = {.fd = shmt_load(&agent_fd), .events = POLLIN};
 	const int saved = errno;
 
 	if (!local && p.fd >= 0 && shmt_cas(&waited, 0, 1)) {
@@ -359,15 +358,16 @@ struct coloc_local_shared *pl_process_wait_agent(void)
 void pl_process_tell(unsigned int type, uint32_t record, uint32_t generation)
 {
 	const struct coloc_record_wire wire = {
-		.header = { COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, (uint16_t)type },
+		.header = {COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, (uint16_t)type},
 		.record = record,
 		.generation = generation,
 	};
 	const int saved = errno;
 
 	(void)pl_process_agent();
-	if (welcomed && pl_real.send(shmt_load(&agent_fd), &wire, sizeof(wire),
-				     MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+	if (welcomed &&
+	    pl_real.send(shmt_load(&agent_fd), &wire, sizeof(wire), MSG_NOSIGNAL | MSG_DONTWAIT) <
+		    0 &&
 	    errno != EAGAIN && errno != EINTR && shmt_cas(&connect_lock, 0, 1)) {
 		disconnect();
 		shmt_store(&connect_lock, 0);

@@ -25,16 +25,17 @@ enum pl_policy {
 
 struct pl_process {
 	uint32_t enabled; /* atomic; 0: every hook passes through */
-	pid_t owner;      /* whose table this is; a vfork child runs on its parent's */
+	pid_t owner;	  /* whose table this is; a vfork child runs on its parent's */
 	enum pl_policy policy;
-	uint8_t *canary; /* 1; a page that fork wipes: 0 = this process does not know it was forked */
+	uint8_t *canary; /* 1; a page that fork wipes: 0 = this process does not know it was forked
+			  */
 	struct coloc_local_shared *local; /* atomic; NULL before WELCOME; then for ever */
 	struct coloc_record_shared *records;
 	uint32_t record_count;
-	uint32_t proc; /* atomic; our bit in a record's procs; COLOC_PROCS_MAX = none yet */
+	uint32_t proc;	   /* atomic; our bit in a record's procs; COLOC_PROCS_MAX = none yet */
 	uint32_t unserved; /* atomic; enum coloc_reason: every stream stays on TCP, or NONE */
 	uint64_t netns;
-	struct shmt_region region; /* base NULL: none */
+	struct shmt_region region;	      /* base NULL: none */
 	struct coloc_settings over, over_set; /* from the environment; over_set != 0: it counts */
 };
 
@@ -76,8 +77,9 @@ static inline bool pl_is_vfork_child(void)
 	return getpid() != pl.owner;
 }
 
-/* pl_setting(name) - a number of settings.h as it counts for this process now; local must be there */
-#define pl_setting(name)                                                                           \
+/* pl_setting(name) - a number of settings.h as it counts for this process now; local must be there
+ */
+#define pl_setting(name) \
 	(pl.over_set.name ? pl.over.name : shmt_load_relaxed(&pl.local->settings.name))
 
 #endif

@@ -2,9 +2,9 @@
 /*
  * ready.c - see ready.h
  *
- * Sleepers and their wake-up: who goes to sleep raises a count (rx.pollers, or the sleepers of an epoll
- * set) and then settles; who leaves a stream on the ring does so by CAS and then looks at the counts.
- * All are sequentially consistent, so one of the two sees the other.
+ * Sleepers and their wake-up: who goes to sleep raises a count (rx.pollers, or the sleepers of an
+ * epoll set) and then settles; who leaves a stream on the ring does so by CAS and then looks at the
+ * counts. All are sequentially consistent, so one of the two sees the other.
  */
 #include "ready.h"
 
@@ -70,8 +70,7 @@ bool pl_ready_push_out(struct pl_stream *s)
 
 void pl_ready_after_receive(struct pl_stream *s)
 {
-	if (!pl_ready_follows(s) ||
-	    SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) == SHMT_TCP)
+	if (!pl_ready_follows(s) || SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) == SHMT_TCP)
 		return;
 	if (shmt_load_relaxed(&s->items))
 		pl_epset_awake(s);
@@ -86,7 +85,8 @@ bool pl_ready_writable(struct pl_stream *s)
 {
 	const uint64_t ctl = shmt_load(&s->tx.shared->ctl);
 
-	/* Half of the ring: a reader that moves on makes writing worth while, as SO_SNDLOWAT does. */
+	/* Half of the ring: a reader that moves on makes writing worth while, as SO_SNDLOWAT does.
+	 */
 	return (SHMT_CTL_MODE(ctl) == SHMT_RING || SHMT_CTL_MODE(ctl) == SHMT_WAKING) &&
 	       !(shmt_load_relaxed(&s->tx.shared->flags) &
 		 (SHMT_DIR_REFUSED | SHMT_DIR_STOPPED | SHMT_DIR_CLOSED)) &&

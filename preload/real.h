@@ -25,17 +25,17 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define PL_EXPORT __attribute__((visibility("default")))
+#define PL_EXPORT      __attribute__((visibility("default")))
 #define PL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 /* What fortified programs call; libc declares them only to such programs. */
 ssize_t __read_chk(int fd, void *buf, size_t len, size_t size);
 ssize_t __recv_chk(int fd, void *buf, size_t len, size_t size, int flags);
-ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t size, int flags,
-		       __SOCKADDR_ARG addr, socklen_t *addrlen);
+ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t size, int flags, __SOCKADDR_ARG addr,
+		       socklen_t *addrlen);
 int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size);
-int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
-		const sigset_t *mask, size_t size);
+int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask,
+		size_t size);
 
 struct pl_real {
 #define HOOK(name) __typeof__(name) *name;

@@ -8,9 +8,10 @@
  *   RING     the kernel up to open_at, then the ring; when it is empty: spin, then settle and sleep
  *   LEAVING  the same without waiting: empty means back to TCP
  *
- * Rules: in_kernel is read before tcp_read (none inside means that tcp_read is exact); a kernel receive beside a ring run is limited to the bytes
- * that are certain to come. A call that ends while others sleep in the stream leaves no bytes where
- * their sleep does not see them: it settles or kicks.
+ * Rules: in_kernel is read before tcp_read (none inside means that tcp_read is exact); a kernel
+ * receive beside a ring run is limited to the bytes that are certain to come. A call that ends
+ * while others sleep in the stream leaves no bytes where their sleep does not see them: it settles
+ * or kicks.
  */
 #include "io.h"
 
@@ -60,7 +61,7 @@ static void close_inside(struct inside *in)
 static ssize_t kernel_receive(const struct call *c, size_t limit, int flags)
 {
 	struct iovec slice[SLICES];
-	struct msghdr msg = { .msg_iov = slice };
+	struct msghdr msg = {.msg_iov = slice};
 	ssize_t n;
 
 	if (c->done == 0 && limit >= c->v->total && c->msg) {
@@ -95,7 +96,7 @@ static void count_tcp(const struct call *c, ssize_t n)
 static ssize_t receive_unattached(struct call *c)
 {
 	uint32_t *const unattached = &c->s->rec->rx.unattached;
-	struct inside in __attribute__((cleanup(close_inside))) = { .unattached = unattached };
+	struct inside in __attribute__((cleanup(close_inside))) = {.unattached = unattached};
 	ssize_t n;
 
 	/* A2 pairs with A1 in stream.c */
@@ -111,7 +112,7 @@ static ssize_t receive_unattached(struct call *c)
 static ssize_t receive_tcp(struct call *c, int flags)
 {
 	struct pl_stream *s = c->s;
-	struct inside in __attribute__((cleanup(close_inside))) = { 0 };
+	struct inside in __attribute__((cleanup(close_inside))) = {0};
 	ssize_t n;
 
 	if (!shmt_rx_enter(&s->rx))
@@ -186,8 +187,8 @@ static ssize_t copy_out(const struct call *c, uint64_t tail, size_t len)
 enum step {
 	STEP_AGAIN,  /* the word changed: look at it again */
 	STEP_OTHERS, /* another thread is on its way out with the bytes that come first */
-	STEP_EMPTY, /* RING, nothing to read at *ctl */
-	STEP_GOT,   /* *ret bytes, or an error */
+	STEP_EMPTY,  /* RING, nothing to read at *ctl */
+	STEP_GOT,    /* *ret bytes, or an error */
 };
 
 /* Modes RING and LEAVING, one look under the lock. */
@@ -213,8 +214,9 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 	missing = shmt_rx_missing(&s->rx);
 	if (missing) {
 		/*
-		 * Another thread's bytes: it is on its way out. In a signal handler that interrupted
-		 * this thread's own receive nobody knows how far that one came: nothing, for now.
+		 * Another thread's bytes: it is on its way out. In a signal handler that
+		 * interrupted this thread's own receive nobody knows how far that one came:
+		 * nothing, for now.
 		 */
 		const bool own = lock == PL_LOCK_NESTED || inside_of == &s->rx;
 
@@ -301,8 +303,8 @@ static ssize_t receive_once(struct call *c)
 				return n;
 			case STEP_EMPTY:
 				/*
-				 * The kernel alone knows of the end of the stream. Whoever asks twice
-				 * in a row may have been told of that.
+				 * The kernel alone knows of the end of the stream. Whoever asks
+				 * twice in a row may have been told of that.
 				 */
 				if (!c->nonblock)
 					wait_for_sender(c, ctl);
@@ -322,13 +324,13 @@ static ssize_t receive_once(struct call *c)
 }
 
 /*
- * MSG_WAITALL with something received: a signal, a time-out or the end gives what there is. No receive
- * may restart here, so the sleep is a poll.
+ * MSG_WAITALL with something received: a signal, a time-out or the end gives what there is. No
+ * receive may restart here, so the sleep is a poll.
  */
 static ssize_t wait_for_rest(struct call *c)
 {
-	struct pollfd p = { .fd = c->fd, .events = POLLIN | POLLRDHUP };
-	struct timeval timeout = { 0 };
+	struct pollfd p = {.fd = c->fd, .events = POLLIN | POLLRDHUP};
+	struct timeval timeout = {0};
 	socklen_t len = sizeof(timeout);
 	ssize_t n;
 
@@ -338,9 +340,10 @@ static ssize_t wait_for_rest(struct call *c)
 	(void)getsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &len);
 	shmt_add(&c->s->rec->rx.pollers, 1);
 	if (pl_ready_settle(c->s))
-		n = pl_real.poll(&p, 1, timeout.tv_sec || timeout.tv_usec
-						? (int)(timeout.tv_sec * 1000 + timeout.tv_usec / 1000)
-						: -1);
+		n = pl_real.poll(&p, 1,
+				 timeout.tv_sec || timeout.tv_usec
+					 ? (int)(timeout.tv_sec * 1000 + timeout.tv_usec / 1000)
+					 : -1);
 	else
 		n = 1;
 	shmt_sub(&c->s->rec->rx.pollers, 1);

@@ -16,12 +16,12 @@
 
 struct pl_stream {
 	struct coloc_record_shared *rec;
-	uint32_t inflight;   /* atomic; calls under way in this process */
-	uint32_t fds;        /* atomic; descriptors of this process that name it */
-	uint32_t generation; /* of the record */
-	uint32_t attached;   /* atomic; 1 = tx and rx are mapped */
-	uint32_t items;      /* atomic; epoll items of it, 1 + number of the first (epset.h) */
-	uint32_t awake;      /* atomic; 1 = linked in its sets' awake lists */
+	uint32_t inflight;    /* atomic; calls under way in this process */
+	uint32_t fds;	      /* atomic; descriptors of this process that name it */
+	uint32_t generation;  /* of the record */
+	uint32_t attached;    /* atomic; 1 = tx and rx are mapped */
+	uint32_t items;	      /* atomic; epoll items of it, 1 + number of the first (epset.h) */
+	uint32_t awake;	      /* atomic; 1 = linked in its sets' awake lists */
 	uint32_t same_kernel; /* both ends run on one kernel: processor numbers compare */
 	uint32_t verified;    /* the other end's evidence fitted */
 	struct shmt_dir tx, rx;
@@ -35,9 +35,9 @@ struct pl_stream {
 	uint32_t open_fails;
 	uint32_t waits;
 	uint32_t said_reason; /* the last one that was logged */
-	uint32_t dry;	/* receives in a row that found the ring empty and did not wait */
-	uint32_t slow;	/* how often of late a wait for room was in vain */
-	uint32_t stuck; /* the last leave was given up: a receiver stays inside the kernel */
+	uint32_t dry;	      /* receives in a row that found the ring empty and did not wait */
+	uint32_t slow;	      /* how often of late a wait for room was in vain */
+	uint32_t stuck;	      /* the last leave was given up: a receiver stays inside the kernel */
 	uint64_t last_send_ns;
 	uint64_t looked_ns; /* when the socket was last asked whether the peer is gone */
 };
@@ -45,10 +45,12 @@ struct pl_stream {
 /** pl_streams_init() - the process's array, before the first WELCOME is taken; -1 no memory */
 int pl_streams_init(uint32_t count);
 
-/** pl_streams_claim() - put our bit into the records of all our descriptors: we have a (new) slot */
+/** pl_streams_claim() - put our bit into the records of all our descriptors: we have a (new) slot
+ */
 void pl_streams_claim(void);
 
-/** pl_streams_forked() - in a fork child: no call of the parent's other threads is under way here */
+/** pl_streams_forked() - in a fork child: no call of the parent's other threads is under way here
+ */
 void pl_streams_forked(void);
 
 /** pl_streams_stay() - pl_stream_stay() for every stream that this process has a descriptor of */
@@ -81,14 +83,18 @@ void pl_stream_forget(int fd);
 /** pl_stream_copy() - @to is a duplicate of @from now */
 void pl_stream_copy(int from, int to);
 
-/** pl_stream_fresh() - a call handed the number out: it may have become a stream: forget what it was */
+/** pl_stream_fresh() - a call handed the number out: it may have become a stream: forget what it
+ * was */
 void pl_stream_fresh(int fd);
 
 /**
- * pl_stream_account() - @bytes went through one of its directions; asks for a ring when the stream is
- * worth one, and takes a grant up
+ * pl_stream_account() - @bytes went through one of its directions; asks for a ring when the stream
+ * is worth one, and takes a grant up
  */
 void pl_stream_account(struct pl_stream *s, int fd, ssize_t bytes);
+
+/** pl_join_forked() - in a fork child */
+void pl_join_forked(void);
 
 /** pl_stream_attach() - take a grant up: map the segment, follow the receiving direction's word */
 void pl_stream_attach(struct pl_stream *s, int fd);

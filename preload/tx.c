@@ -2,14 +2,15 @@
 /*
  * tx.c - the sending direction
  *
- * Modes TCP and LEAVING send by the kernel; WAKING and RING copy into the ring and publish by CAS. A
- * failed publish means that the reader went to sleep: the same bytes then go by TCP and wake it.
+ * Modes TCP and LEAVING send by the kernel; WAKING and RING copy into the ring and publish by CAS.
+ * A failed publish means that the reader went to sleep: the same bytes then go by TCP and wake it.
  *
  * Opening: send a first piece by TCP, and open the ring behind it if no other sender is inside the
- * kernel. A sender raises tx.in_kernel and looks at the word under the lock, and the opener holds it from
- * its look at in_kernel to the end, so no byte is sent behind its back. open_at comes from the kernel's
- * own count: bytes that were sent out of our sight are in it. The piece must really leave: what Nagle
- * or a cork holds back is pushed. Signals are blocked meanwhile: no handler of this thread sends.
+ * kernel. A sender raises tx.in_kernel and looks at the word under the lock, and the opener holds
+ * it from its look at in_kernel to the end, so no byte is sent behind its back. open_at comes from
+ * the kernel's own count: bytes that were sent out of our sight are in it. The piece must really
+ * leave: what Nagle or a cork holds back is pushed. Signals are blocked meanwhile: no handler of
+ * this thread sends.
  *
  * Full ring: while the reader moves, wait for room or write short; when it does not move, leave for
  * TCP, whose back-pressure is the kernel's.
@@ -30,15 +31,15 @@
 #include "pairing.h"
 #include "wait.h"
 
-#define SLICES 16
-#define PUBLISH_BYTES (32u << 10) /* a reader begins while we still copy */
-#define LOOK_NS 1000000u	  /* how often the socket of a busy ring is looked at */
-#define FAILS_MAX 6u
-#define NAP_NS 300000	  /* of a sender whose reader does not move */
-#define NAPS_NS 10000000u /* then it leaves */
+#define SLICES		 16
+#define PUBLISH_BYTES	 (32u << 10) /* a reader begins while we still copy */
+#define LOOK_NS		 1000000u    /* how often the socket of a busy ring is looked at */
+#define FAILS_MAX	 6u
+#define NAP_NS		 300000	   /* of a sender whose reader does not move */
+#define NAPS_NS		 10000000u /* then it leaves */
 #define NAPS_NONBLOCK_NS 2000000u
-#define SLOW_MAX 12u
-#define LEAVE_FLAGS (SHMT_DIR_REFUSED | SHMT_DIR_STOPPED | SHMT_DIR_CLOSED)
+#define SLOW_MAX	 12u
+#define LEAVE_FLAGS	 (SHMT_DIR_REFUSED | SHMT_DIR_STOPPED | SHMT_DIR_CLOSED)
 
 /* One sending call: from the caller's memory, or from a file. */
 struct call {
@@ -65,7 +66,7 @@ static ssize_t kernel_send(struct call *c, size_t len)
 	/* What was sent before counts: then an error is for the next call, and so is SIGPIPE. */
 	const int flags = c->flags | (c->done ? MSG_NOSIGNAL : 0);
 	struct iovec slice[SLICES];
-	struct msghdr msg = { .msg_iov = slice };
+	struct msghdr msg = {.msg_iov = slice};
 	const bool whole = c->done == 0 && len == c->total;
 	ssize_t n;
 	off_t off;
@@ -92,12 +93,13 @@ static ssize_t kernel_send(struct call *c, size_t len)
 	return n < 0 ? -errno : n;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening -----------------------------------------------------------------------------------
+ */
 
 static bool may_open(struct pl_stream *s, int fd)
 {
 	const struct shmt_seg_end_shared *other;
-	struct shmt_evidence mine = { 0 };
+	struct shmt_evidence mine = {0};
 	const uint32_t flags = shmt_load(&s->tx.shared->flags);
 
 	if (!(flags & SHMT_DIR_ATTACHED) || (flags & LEAVE_FLAGS))
@@ -139,8 +141,9 @@ static bool expects_more(struct call *c, uint64_t now)
 
 /*
  * Nagle or a cork may hold the last bytes back while their followers wait in the ring. Setting
- * TCP_NODELAY pushes what is queued, through a cork too (tcp(7)), and for these bytes that lasts when it
- * is unset again. Bytes that wait for the peer's window are in order: reading lets them through.
+ * TCP_NODELAY pushes what is queued, through a cork too (tcp(7)), and for these bytes that lasts
+ * when it is unset again. Bytes that wait for the peer's window are in order: reading lets them
+ * through.
  */
 static void push(int fd)
 {
@@ -171,8 +174,7 @@ static void open_behind(struct call *c)
 	if (lock != PL_LOCK_TAKEN)
 		goto out;
 	/* T1 pairs with T2: nobody is inside, and nobody comes in while we hold the lock. */
-	if (shmt_load(&tx->in_kernel) == 0 &&
-	    pl_stream_bytes(c->fd, NULL, &sent, &unsent) == 0) {
+	if (shmt_load(&tx->in_kernel) == 0 && pl_stream_bytes(c->fd, NULL, &sent, &unsent) == 0) {
 		if (unsent)
 			push(c->fd);
 		if (shmt_tx_open(&s->tx, sent)) {
@@ -236,7 +238,8 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 	return n;
 }
 
-/* ---- the ring ---------------------------------------------------------------------------------- */
+/* ---- the ring ----------------------------------------------------------------------------------
+ */
 
 /* Copy the next bytes to @head; how many could be had. -Exxx only from a file. */
 static ssize_t fill(struct call *c, uint64_t head, size_t len)
@@ -248,8 +251,8 @@ static ssize_t fill(struct call *c, uint64_t head, size_t len)
 	if (!c->v) {
 		const size_t off = head & (ring->size - 1);
 		const size_t first = len < ring->size - off ? len : ring->size - off;
-		const ssize_t got = pread(c->in_fd, ring->data + off, first,
-					  c->file_off + (off_t)c->done);
+		const ssize_t got =
+			pread(c->in_fd, ring->data + off, first, c->file_off + (off_t)c->done);
 
 		c->eof = got == 0;
 		return got < 0 ? -errno : got;
@@ -292,7 +295,8 @@ static enum step send_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		step = STEP_AGAIN;
 		if (SHMT_CTL_MODE(*ctl) != SHMT_WAKING && SHMT_CTL_MODE(*ctl) != SHMT_RING)
 			break;
-		/* A handler must not write where the call that it interrupted goes on copying to. */
+		/* A handler must not write where the call that it interrupted goes on copying to.
+		 */
 		step = STEP_LEAVE;
 		if (lock == PL_LOCK_NESTED ||
 		    (shmt_load_relaxed(&s->tx.shared->flags) & LEAVE_FLAGS))
@@ -350,10 +354,10 @@ static int look_at_peer(struct pl_stream *s, int fd)
 }
 
 /*
- * Full at @ctl: true: look again, there is room or something changed; false: the reader does not move.
- * A reader that lost its processor for a moment has a ring full to go on with, and behind a leave lie
- * megabytes of TCP: so the sender naps for a while before it leaves. One that must not wait does so
- * for less, and for ever less while its reader keeps it waiting in vain.
+ * Full at @ctl: true: look again, there is room or something changed; false: the reader does not
+ * move. A reader that lost its processor for a moment has a ring full to go on with, and behind a
+ * leave lie megabytes of TCP: so the sender naps for a while before it leaves. One that must not
+ * wait does so for less, and for ever less while its reader keeps it waiting in vain.
  */
 static bool wait_for_room(struct call *c, uint64_t ctl)
 {
@@ -363,14 +367,15 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 	const int64_t want = (int64_t)(s->tx.ring.size / 4);
 	const uint64_t budget_ns = 2000 * (uint64_t)pl_setting(wait_spin_us);
 	const uint64_t naps_ns = c->nonblock ? NAPS_NONBLOCK_NS >> s->slow : NAPS_NS;
-	const struct timespec nap = { .tv_nsec = NAP_NS };
-	struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
+	const struct timespec nap = {.tv_nsec = NAP_NS};
+	struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
 	uint64_t moved_ns = pl_now_ns();
 	/* A reader that still takes the kernel's bytes, which come first, moves too. */
 	uint64_t progress = shmt_load(&dir->tail) + shmt_load(&dir->tcp_read);
 	uint32_t turns = 0;
 
-	while (shmt_load_relaxed(&dir->ctl) == ctl || SHMT_CTL_MODE(shmt_load(&dir->ctl)) == SHMT_RING) {
+	while (shmt_load_relaxed(&dir->ctl) == ctl ||
+	       SHMT_CTL_MODE(shmt_load(&dir->ctl)) == SHMT_RING) {
 		if (shmt_tx_space(&s->tx, shmt_load(&dir->ctl)) >= want) {
 			s->slow -= s->slow > 0;
 			return true;
@@ -383,8 +388,8 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 			shmt_pause();
 		if ((++turns & 31) == 0) {
 			const uint64_t now = pl_now_ns();
-			const uint64_t at = shmt_load_relaxed(&dir->tail) +
-					    shmt_load_relaxed(&dir->tcp_read);
+			const uint64_t at =
+				shmt_load_relaxed(&dir->tail) + shmt_load_relaxed(&dir->tcp_read);
 
 			if (at != progress) {
 				progress = at;
@@ -406,17 +411,18 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 }
 
 /*
- * A receiver was woken by our payload and has not come out of the kernel: it is on its way, unless it
- * was stopped. So look for 50 us, then nap; there is nothing of the kernel's that one could sleep on.
- * A call that must not wait gives up after 2 ms, and at once while the receiver stays where it is;
- * the kernel calls the socket writable all the time, so edge-triggered sets are told again.
+ * A receiver was woken by our payload and has not come out of the kernel: it is on its way, unless
+ * it was stopped. So look for 50 us, then nap; there is nothing of the kernel's that one could
+ * sleep on. A call that must not wait gives up after 2 ms, and at once while the receiver stays
+ * where it is; the kernel calls the socket writable all the time, so edge-triggered sets are told
+ * again.
  */
-#define LEAVE_SPIN_NS 50000u
+#define LEAVE_SPIN_NS	 50000u
 #define LEAVE_GIVE_UP_NS 2000000u
 
 int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 {
-	struct pollfd p = { .fd = fd, .events = 0 };
+	struct pollfd p = {.fd = fd, .events = 0};
 	uint64_t begun = 0, now, ctl;
 	int rc;
 
@@ -449,7 +455,8 @@ int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 	}
 }
 
-/* ---- one call ---------------------------------------------------------------------------------- */
+/* ---- one call ----------------------------------------------------------------------------------
+ */
 
 static ssize_t send_attached(struct call *c)
 {
@@ -505,7 +512,8 @@ static ssize_t send_call(struct call *c)
 			n = send_tcp(c, 0);
 			break;
 		}
-		if (s->looked_ns && SHMT_CTL_MODE(shmt_load_relaxed(&s->tx.shared->ctl)) != SHMT_TCP)
+		if (s->looked_ns &&
+		    SHMT_CTL_MODE(shmt_load_relaxed(&s->tx.shared->ctl)) != SHMT_TCP)
 			(void)look_at_peer(s, c->fd);
 		n = send_attached(c);
 	} while (n == -ESTALE);
@@ -531,8 +539,8 @@ ssize_t pl_tx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags,
 	if ((flags & (MSG_OOB | MSG_ZEROCOPY | MSG_FASTOPEN)) || (msg && msg->msg_controllen)) {
 		ssize_t n;
 
-		pl_stream_stay(s, flags & MSG_OOB ? COLOC_REASON_URGENT
-						  : COLOC_REASON_UNSERVED_CALL);
+		pl_stream_stay(s,
+			       flags & MSG_OOB ? COLOC_REASON_URGENT : COLOC_REASON_UNSERVED_CALL);
 		if (shmt_load(&s->attached) && pl_tx_leave(s, fd, c.nonblock) < 0)
 			return -EAGAIN;
 		n = kernel_send(&c, v->total);

@@ -48,7 +48,7 @@ void pl_spin_end(struct pl_stream *s, const struct pl_spin *spin, bool found)
 
 bool pl_peer_gone(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
 
 	return pl_real.poll(&p, 1, 0) > 0;
 }

@@ -2,10 +2,10 @@
 /*
  * wait.h - spin, give way, or go to sleep
  *
- * Spinning pays when the peer runs on another processor and answers sooner than a wake-up takes (tens
- * of microseconds); it is ruinous when both share one. So: no spin while both ends were last seen on
- * one processor of one kernel; else up to wait.spin_us; and a stream whose spins keep failing spins
- * at every 2nd, 4th ... 64th wait only, until one succeeds.
+ * Spinning pays when the peer runs on another processor and answers sooner than a wake-up takes
+ * (tens of microseconds); it is ruinous when both share one. So: no spin while both ends were last
+ * seen on one processor of one kernel; else up to wait.spin_us; and a stream whose spins keep
+ * failing spins at every 2nd, 4th ... 64th wait only, until one succeeds.
  */
 #ifndef PL_WAIT_H
 #define PL_WAIT_H
@@ -44,8 +44,9 @@ static inline bool pl_spin_more(struct pl_spin *spin)
 void pl_spin_end(struct pl_stream *s, const struct pl_spin *spin, bool found);
 
 /**
- * pl_peer_gone() - does the socket say that the peer has closed or reset? One system call. True for a
- * peer that only closed its sending half, too: what we send then goes by TCP, where the kernel knows.
+ * pl_peer_gone() - does the socket say that the peer has closed or reset? One system call. True for
+ * a peer that only closed its sending half, too: what we send then goes by TCP, where the kernel
+ * knows.
  */
 bool pl_peer_gone(int fd);
 

@@ -12,24 +12,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define shmt_load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
-#define shmt_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define shmt_load(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define shmt_load_relaxed(p)	 __atomic_load_n((p), __ATOMIC_RELAXED)
+#define shmt_load_acquire(p)	 __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define shmt_load(p)		 __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define shmt_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define shmt_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-#define shmt_store(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
-#define shmt_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
-#define shmt_sub(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST)
-#define shmt_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
-#define shmt_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
-#define shmt_add_relaxed(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
+#define shmt_store(p, v)	 __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
+#define shmt_add(p, v)		 __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
+#define shmt_sub(p, v)		 __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST)
+#define shmt_or(p, v)		 __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
+#define shmt_and(p, v)		 __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
+#define shmt_add_relaxed(p, v)	 __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
 
 /* shmt_cas() - *p from @was to @now; true when it did. Sequentially consistent. */
-#define shmt_cas(p, was, now)                                                                      \
-	__extension__({                                                                            \
-		__typeof__(*(p)) shmt_was_ = (was);                                                \
-		__atomic_compare_exchange_n((p), &shmt_was_, (now), false, __ATOMIC_SEQ_CST,       \
-					    __ATOMIC_SEQ_CST);                                     \
+#define shmt_cas(p, was, now)                                                                \
+	__extension__({                                                                      \
+		__typeof__(*(p)) shmt_was_ = (was);                                          \
+		__atomic_compare_exchange_n((p), &shmt_was_, (now), false, __ATOMIC_SEQ_CST, \
+					    __ATOMIC_SEQ_CST);                               \
 	})
 
 /* shmt_count() - a statistic with one writer at a time: no locked instruction, no lost order. */

@@ -4,15 +4,15 @@
  *
  * Invariants (checked by tests/model/, told in docs/protocol.md):
  *   I1 In mode TCP the ring is empty: tail is where the next ring run begins.
- *   I2 S opens only while R has not consumed all of the payload behind which it opens: so R looks at
- *      the word before it sleeps again. R adds to tcp_read, then changes the word; S looks at the
+ *   I2 S opens only while R has not consumed all of the payload behind which it opens: so R looks
+ * at the word before it sleeps again. R adds to tcp_read, then changes the word; S looks at the
  *      word, then at tcp_read, then changes the word by CAS: one of them notices the other.
  *   I3 At most one ring run lies between bytes sent by TCP, so open_at says it all: R reads the
  *      kernel's bytes up to open_at, then the ring up to head, then the kernel's again.
  *   I4 Nobody closes the ring at its head while a receiver is in the kernel without a limit, or it
  *      could take what follows the ring run.
- *   I5 S opens only while at most one receiver is in the kernel, for it is sure to be woken. A second
- *      one changes the word after it has raised in_kernel, S looks at in_kernel after the word.
+ *   I5 S opens only while at most one receiver is in the kernel, for it is sure to be woken. A
+ * second one changes the word after it has raised in_kernel, S looks at in_kernel after the word.
  * Every change of the word is a sequentially consistent CAS; the labels at the atomics name pairs.
  */
 #include "switch.h"
@@ -58,7 +58,8 @@ bool shmt_tx_publish(const struct shmt_dir *dir, uint64_t ctl, size_t len)
 			SHMT_CTL(SHMT_CTL_VALUE(ctl) + len, SHMT_CTL_MODE(ctl)));
 }
 
-/* I4: a receiver that raised in_kernel saw mode TCP after that; none now means none with this run. */
+/* I4: a receiver that raised in_kernel saw mode TCP after that; none now means none with this run.
+ */
 static int leave(const struct shmt_dir *dir, uint64_t ctl)
 {
 	const enum shmt_mode mode = SHMT_CTL_MODE(ctl);
@@ -102,7 +103,8 @@ static void change_word(const struct shmt_dir *dir)
 
 bool shmt_rx_enter(const struct shmt_dir *dir)
 {
-	/* X7 before the look at the word, pairs with X6; and before the change, pairs with X3 (I5). */
+	/* X7 before the look at the word, pairs with X6; and before the change, pairs with X3 (I5).
+	 */
 	if (shmt_add(&dir->shared->in_kernel, 1) > 0)
 		change_word(dir);
 	if (SHMT_CTL_MODE(shmt_load(&dir->shared->ctl)) == SHMT_TCP)

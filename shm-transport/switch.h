@@ -4,9 +4,10 @@
  *
  * docs/protocol.md tells why this is right; tests/model/ checks it. Sender S and receiver R share
  * one word, ctl = {value, mode}, changed by compare-and-swap only. S's calls are serialised by the
- * caller (a lock per direction), and so are R's, but for the in-kernel brackets. A signal handler may
- * interrupt a call and make one of its own on the same thread, but for shmt_tx_open(): every step that
- * commits anything is a CAS on what the call began with, so the interrupted one starts over.
+ * caller (a lock per direction), and so are R's, but for the in-kernel brackets. A signal handler
+ * may interrupt a call and make one of its own on the same thread, but for shmt_tx_open(): every
+ * step that commits anything is a CAS on what the call began with, so the interrupted one starts
+ * over.
  *
  * All functions: no lock, no system call, no allocation; any process that maps the region.
  * -EPROTO: the other side broke a rule; the caller ends the stream as a reset.
@@ -30,8 +31,8 @@ struct shmt_dir {
 /** shmt_tx_open() - open the ring behind payload that is on its way by TCP
  * @open_at: all bytes ever sent by TCP. The caller serialises openings, no other sender is inside a
  * kernel send, and no signal handler can send meanwhile. The ring begins at R's tail.
- * Return: true: mode is WAKING. false, stay on TCP: R has consumed that payload too, refuses, is not
- * attached, or two receivers are in the kernel of which one might not be woken
+ * Return: true: mode is WAKING. false, stay on TCP: R has consumed that payload too, refuses, is
+ * not attached, or two receivers are in the kernel of which one might not be woken
  */
 bool shmt_tx_open(const struct shmt_dir *dir, uint64_t open_at);
 
@@ -39,7 +40,8 @@ bool shmt_tx_open(const struct shmt_dir *dir, uint64_t open_at);
 int64_t shmt_tx_space(const struct shmt_dir *dir, uint64_t ctl);
 
 /** shmt_tx_publish() - @len bytes copied in at the head of @ctl become R's
- * Return: true; false: the word has changed (R went to sleep, or a handler sent): nothing was published
+ * Return: true; false: the word has changed (R went to sleep, or a handler sent): nothing was
+ * published
  */
 bool shmt_tx_publish(const struct shmt_dir *dir, uint64_t ctl, size_t len);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * exec with a moved stream inherited: a preloaded program goes on with it, one without the library
- * gets by TCP every byte that is sent once it runs; vfork, posix_spawn, system and popen children do not disturb the
- * parent's. HAZARDS 12, 13, 14.
+ * gets by TCP every byte that is sent once it runs; vfork, posix_spawn, system and popen children
+ * do not disturb the parent's. HAZARDS 12, 13, 14.
  */
 
 #include <spawn.h>
@@ -184,7 +184,7 @@ int main(int argc, char **argv)
 		run((enum way)way, false);
 		if (way != FORK_EXEC_BARE && way != SPAWN_BARE)
 			if (way != FORK_EXEC_BARE && way != SPAWN_BARE)
-			run((enum way)way, true);
+				run((enum way)way, true);
 	}
 	t_open_hot(&pair);
 	t_join(t_child(exec_self, NULL));

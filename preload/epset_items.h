@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * epset_items.h - what epset.c keeps and epwait.c waits with; see epset.c
+ */
+#ifndef PL_EPSET_ITEMS_H
+#define PL_EPSET_ITEMS_H
+
+#include "epset.h"
+
+#define NESTED_MAX 8
+#define KICK_DATA  0xc010cc0ffee51c4bULL
+#define IN_EVENTS  (EPOLLIN | EPOLLRDNORM)
+
+struct pl_ep_item {
+	uint32_t set;
+	int fd;
+	uint32_t next;	     /* in its owner's list, 1 + number */
+	uint32_t queue_next; /* in its set's queue, 1 + number */
+	uint32_t events;     /* as the kernel has them now */
+	uint8_t queued, removed;
+	uint64_t data;
+	uint64_t reported; /* edge-triggered: 1 + head at the last report */
+	struct pl_stream *s;
+};
+
+struct pl_ep_set {
+	uint64_t lock;	   /* atomic */
+	uint32_t refs;	   /* atomic; numbers that name it; 0 = free */
+	uint32_t sleepers; /* atomic; threads asleep in it */
+	uint32_t head, tail, queued;
+	struct {
+		uint32_t set; /* 1 + number of a set inside this one */
+		uint32_t events;
+		uint64_t data;
+	} nested[NESTED_MAX];
+	int epfd;
+	uint64_t settled_ns; /* when its streams were last settled */
+};
+
+extern struct pl_ep_item *pl_ep_items;
+extern struct pl_ep_set *pl_ep_sets;
+
+/* The queue of awake items; under the set's lock. */
+void pl_ep_enqueue(struct pl_ep_set *set, uint32_t n);
+uint32_t pl_ep_dequeue(struct pl_ep_set *set);
+void pl_ep_free_item(uint32_t n);
+
+/** pl_ep_tell_again() - set the same events again: the kernel looks whether the number is ready */
+void pl_ep_tell_again(const struct pl_ep_item *item);
+
+#endif

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * epwait.c - waiting in an epoll set: what is ready in user space, a short look, then the kernel
+ *
+ * As pollset.c does it for an array, over the set's queue of awake items (epset.c). The kernel's
+ * own descriptors get a non-blocking pass every PASS_NS while rings are busy.
+ */
+#include "epset_items.h"
+
+#include <errno.h>
+
+#include "clock.h"
+#include "lock.h"
+#include "ready.h"
+#include "wait.h"
+
+#define PASS_NS	    20000u
+#define SETTLE_NS   1000000u
+#define PASS_EVENTS 64 /* more are told by the next call */
+
+static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
+
+/* Reports one item; false: it has nothing (new) to report. Under the set's lock. */
+static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_event *event)
+{
+	struct epoll_event disarmed = {.events = item->events & (EPOLLET | EPOLLONESHOT),
+				       .data.u64 = item->data};
+	struct pl_stream *s = item->s;
+
+	if (!(item->events & IN_EVENTS) || !pl_ready_now(s))
+		return false;
+	if (item->events & EPOLLET) {
+		const uint64_t head = SHMT_CTL_VALUE(shmt_load(&s->rx.shared->ctl)) + 1;
+
+		if (item->reported == head)
+			return false;
+		item->reported = head;
+	}
+	event->events = item->events & IN_EVENTS;
+	event->data.u64 = item->data;
+	if (item->events & EPOLLONESHOT) {
+		item->events = disarmed.events;
+		(void)pl_real.epoll_ctl(set->epfd, EPOLL_CTL_MOD, item->fd, &disarmed);
+	}
+	return true;
+}
+
+/*
+ * Streams with ring bytes, each once. @hot: some awake stream, for the spin. @both: one of them is
+ * also waited for to be writable, level-triggered: only the kernel can tell.
+ */
+static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
+		   struct pl_stream **hot, bool *both)
+{
+	const enum pl_lock_result lock = pl_lock(&set->lock);
+	uint32_t turns = set->queued, n;
+	unsigned int i;
+	int found = 0;
+
+	*hot = NULL;
+	*both = false;
+	while (turns-- && found < max) {
+		struct pl_ep_item *item;
+
+		n = pl_ep_dequeue(set);
+		item = &pl_ep_items[n - 1];
+		if (item->removed) {
+			pl_ep_free_item(n);
+			continue;
+		}
+		if (!pl_ready_follows(item->s) ||
+		    SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
+			shmt_store(&item->s->awake, 0);
+			/* Left on the ring again meanwhile? Then its receiver may have seen awake.
+			 */
+			if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) != SHMT_TCP)
+				pl_ep_enqueue(set, n);
+			continue;
+		}
+		pl_ep_enqueue(set, n);
+		if (item->events & IN_EVENTS)
+			*hot = item->s;
+		if (report(set, item, &events[found])) {
+			found++;
+			*both |= (item->events & (EPOLLOUT | EPOLLET)) == EPOLLOUT;
+		}
+	}
+	pl_unlock(&set->lock, lock);
+	for (i = 0; i < NESTED_MAX && found < max; i++) {
+		if (!set->nested[i].set || !(set->nested[i].events & IN_EVENTS) ||
+		    !pl_epset_ready_any(set->nested[i].set - 1))
+			continue;
+		events[found].events = set->nested[i].events & IN_EVENTS;
+		events[found++].data.u64 = set->nested[i].data;
+	}
+	return found;
+}
+
+bool pl_epset_awake_any(uint32_t number)
+{
+	unsigned int i;
+
+	if (pl_ep_sets[number].queued)
+		return true;
+	for (i = 0; i < NESTED_MAX; i++)
+		if (pl_ep_sets[number].nested[i].set &&
+		    pl_epset_awake_any(pl_ep_sets[number].nested[i].set - 1))
+			return true;
+	return false;
+}
+
+bool pl_epset_ready_any(uint32_t number)
+{
+	struct pl_ep_set *set = &pl_ep_sets[number];
+	const enum pl_lock_result lock = pl_lock(&set->lock);
+	bool found = false;
+	unsigned int i;
+	uint32_t n;
+
+	for (n = set->head; n && !found; n = pl_ep_items[n - 1].queue_next) {
+		const struct pl_ep_item *item = &pl_ep_items[n - 1];
+
+		if (item->removed || !(item->events & IN_EVENTS) || !pl_ready_now(item->s))
+			continue;
+		found = !(item->events & EPOLLET) ||
+			item->reported != SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1;
+	}
+	pl_unlock(&set->lock, lock);
+	for (i = 0; i < NESTED_MAX && !found; i++)
+		found = set->nested[i].set && pl_epset_ready_any(set->nested[i].set - 1);
+	return found;
+}
+
+void pl_epset_sleep(uint32_t number, int sleepers)
+{
+	unsigned int i;
+
+	shmt_add(&pl_ep_sets[number].sleepers, (uint32_t)sleepers);
+	for (i = 0; i < NESTED_MAX; i++)
+		if (pl_ep_sets[number].nested[i].set)
+			pl_epset_sleep(pl_ep_sets[number].nested[i].set - 1, sleepers);
+}
+
+bool pl_epset_settle(uint32_t number)
+{
+	struct pl_ep_set *set = &pl_ep_sets[number];
+	const enum pl_lock_result lock = pl_lock(&set->lock);
+	bool may_sleep = true;
+	unsigned int i;
+	uint32_t n;
+
+	for (n = set->head; n; n = pl_ep_items[n - 1].queue_next) {
+		struct pl_ep_item *item = &pl_ep_items[n - 1];
+
+		if (item->removed || !(item->events & IN_EVENTS))
+			continue;
+		/* Edge-triggered: bytes may lie unread, the kernel's too, and are not told again.
+		 */
+		if (pl_ready_settle(item->s) && !(item->events & EPOLLET))
+			continue;
+		if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
+			/* The kernel's edge of the end of stream may have been told while the ring
+			 * had bytes: it is told again if it stands. */
+			if (pl_peer_gone(item->fd))
+				pl_ep_tell_again(item);
+			continue;
+		}
+		if ((item->events & EPOLLET) &&
+		    (shmt_rx_missing(&item->s->rx) ||
+		     item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1) &&
+		    pl_ready_push_out(item->s))
+			continue;
+		item->reported = 0;
+		may_sleep = false;
+	}
+	pl_unlock(&set->lock, lock);
+	for (i = 0; i < NESTED_MAX; i++)
+		if (set->nested[i].set && !pl_epset_settle(set->nested[i].set - 1))
+			may_sleep = false;
+	return may_sleep;
+}
+
+/* Drop our own event; put those of a stream that is reported already on top of its entry. */
+static int merge(struct epoll_event *events, int have, const struct epoll_event *more, int count)
+{
+	int i, j, n = have;
+
+	for (i = 0; i < count; i++) {
+		if (more[i].data.u64 == KICK_DATA)
+			continue;
+		for (j = 0; j < have; j++)
+			if (events[j].data.u64 == more[i].data.u64)
+				break;
+		if (j < have)
+			events[j].events |= more[i].events;
+		else
+			events[n++] = more[i];
+	}
+	return n;
+}
+
+/* By a buffer of ours when something is to be merged: the caller's array is written as far as told.
+ */
+static int kernel_pass(int epfd, struct epoll_event *events, int have, int max)
+{
+	struct epoll_event buffer[PASS_EVENTS], *to = have ? buffer : events;
+	int room = max - have, n = 0;
+
+	if (have && room > PASS_EVENTS)
+		room = PASS_EVENTS;
+	if (room) {
+		n = pl_real.epoll_wait(epfd, to, room, 0);
+		if (n < 0)
+			return have ? have : -errno;
+	}
+	last_pass_ns = pl_now_ns();
+	return merge(events, have, to, n);
+}
+
+static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events, int max,
+			   uint64_t until_ns, const sigset_t *mask)
+{
+	struct timespec left, *timeout = NULL;
+	int rc = 0, ms = -1;
+	uint64_t now;
+
+	pl_epset_sleep(number, 1);
+	pl_ep_sets[number].settled_ns = pl_now_ns();
+	if (pl_epset_settle(number)) {
+		if (until_ns != UINT64_MAX) {
+			now = pl_now_ns();
+			now = until_ns > now ? until_ns - now : 0;
+			left = (struct timespec){(time_t)(now / 1000000000u),
+						 (long)(now % 1000000000u)};
+			timeout = &left;
+			ms = now / 1000000u < INT32_MAX ? (int)((now + 999999u) / 1000000u)
+							: INT32_MAX;
+		}
+		rc = -1;
+		errno = ENOSYS;
+		if (timeout && pl_real.epoll_pwait2)
+			rc = pl_real.epoll_pwait2(epfd, events, max, timeout, mask);
+		if (rc < 0 && errno == ENOSYS)
+			rc = pl_real.epoll_pwait(epfd, events, max, ms, mask);
+		rc = rc < 0 ? -errno : merge(events, 0, events, rc);
+	}
+	pl_epset_sleep(number, -1);
+	last_pass_ns = pl_now_ns();
+	return rc;
+}
+
+int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max,
+		  uint64_t timeout_ns, const sigset_t *mask)
+{
+	const uint64_t begun = pl_now_ns();
+	const uint64_t until =
+		timeout_ns > UINT64_MAX - begun - 1 ? UINT64_MAX : begun + timeout_ns;
+	struct pl_ep_set *set = &pl_ep_sets[number];
+	struct pl_stream *hot;
+	struct pl_spin spin;
+	bool both;
+	int n;
+
+	for (;;) {
+		/* Half of the room for each side when the kernel's turn has come. */
+		const bool due = pl_now_ns() - last_pass_ns > PASS_NS;
+
+		n = collect(set, events, due && max > 1 ? max / 2 : max, &hot, &both);
+		if (n && !both && !(due && n < max))
+			return n;
+		if (!n && timeout_ns == 0 && begun - set->settled_ns > SETTLE_NS) {
+			/* Who never sleeps is to hear of an end of stream, too. */
+			set->settled_ns = begun;
+			(void)pl_epset_settle(number);
+		}
+		if (n || timeout_ns == 0)
+			return kernel_pass(epfd, events, n, max);
+		if (hot) {
+			pl_spin_begin(hot, &spin);
+			while (!pl_epset_ready_any(number) && pl_spin_more(&spin)) {
+				if ((spin.turns & 31) == 0 &&
+				    pl_now_ns() - last_pass_ns > PASS_NS) {
+					n = kernel_pass(epfd, events, 0, max);
+					if (n)
+						break;
+				}
+			}
+			if (n)
+				return n;
+			n = pl_epset_ready_any(number);
+			pl_spin_end(hot, &spin, n != 0);
+			if (n)
+				continue;
+		}
+		n = sleep_in_kernel(number, epfd, events, max, until, mask);
+		if (n)
+			return n;
+		if (until != UINT64_MAX && pl_now_ns() >= until)
+			return collect(set, events, max, &hot, &both);
+	}
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * join.c - on to a ring: is the stream worth one, ask for it, take the grant up; and why it stays
+ */
+#include <errno.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "agent_proto.h"
+#include "clock.h"
+#include "lock.h"
+#include "log.h"
+#include "pairing.h"
+#include "stream.h"
+
+static uint64_t attach_lock; /* one at a time, so that a stream is mapped once */
+
+void pl_join_forked(void)
+{
+	attach_lock = 0;
+}
+
+/* ---- facts from the kernel ---------------------------------------------------------------------
+ */
+
+int pl_stream_bytes(int fd, uint64_t *ret_read, uint64_t *ret_sent, uint32_t *ret_unsent)
+{
+	struct tcp_info before, info;
+	socklen_t len = sizeof(info);
+	int queued;
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return -errno;
+	if (ret_sent) {
+		*ret_sent =
+			info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
+		*ret_unsent = info.tcpi_notsent_bytes;
+	}
+	while (ret_read) {
+		before = info;
+		if (pl_real.ioctl(fd, SIOCINQ, &queued) < 0 ||
+		    getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+			return -errno;
+		if (info.tcpi_bytes_received == before.tcpi_bytes_received) {
+			*ret_read = info.tcpi_bytes_received - (uint64_t)queued;
+			break;
+		}
+	}
+	return 0;
+}
+
+int pl_stream_evidence(int fd, struct shmt_evidence *ret)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	memset(ret, 0, sizeof(*ret));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return -errno;
+	ret->bytes_received = info.tcpi_bytes_received;
+	ret->bytes_acked = info.tcpi_bytes_acked;
+	ret->snd_wscale = info.tcpi_snd_wscale;
+	ret->rcv_wscale = info.tcpi_rcv_wscale;
+	ret->valid = 1;
+	return 0;
+}
+
+/* ---- on to a ring ------------------------------------------------------------------------------
+ */
+
+/* The agent gives reasons, too: they are said when the stream is used next. */
+static void say_reason(struct pl_stream *s)
+{
+	const uint32_t reason = shmt_load_relaxed(&s->rec->reason);
+
+	if (s->said_reason == reason)
+		return;
+	s->said_reason = reason;
+	if (reason != COLOC_REASON_NONE)
+		pl_log(1, "stream of port %u to %u stays on TCP: %s (%s)", s->rec->local.port,
+		       s->rec->remote.port, coloc_reason_text(reason), coloc_reason_name(reason));
+}
+
+void pl_stream_reason(struct pl_stream *s, enum coloc_reason reason)
+{
+	if (shmt_load_relaxed(&s->rec->reason) == reason)
+		return;
+	shmt_store_relaxed(&s->rec->reason, reason);
+	if (reason != COLOC_REASON_NONE)
+		shmt_add_relaxed(&pl.local->totals.reasons[reason], 1);
+	say_reason(s);
+}
+
+void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason)
+{
+	shmt_or(&s->rec->flags, COLOC_RECORD_STAYS);
+	pl_stream_reason(s, reason);
+	if (shmt_load(&s->attached)) {
+		shmt_or(&s->tx.shared->flags, SHMT_DIR_STOPPED);
+		shmt_rx_refuse(&s->rx);
+	}
+}
+
+static bool worth_a_ring(struct pl_stream *s)
+{
+	const struct coloc_record_shared *rec = s->rec;
+	const uint64_t bytes = rec->tx.tcp_bytes + rec->rx.tcp_bytes;
+	const uint64_t messages = rec->tx.messages + rec->rx.messages;
+
+	if (pl.policy == PL_POLICY_ALWAYS)
+		return true;
+	if (bytes < (uint64_t)pl_setting(switch_bytes))
+		return false;
+	return s->rate_ok || bytes >= messages * (uint64_t)pl_setting(switch_message_bytes);
+}
+
+static void ask_for_ring(struct pl_stream *s, int fd)
+{
+	struct coloc_record_shared *rec = s->rec;
+
+	if (shmt_load_relaxed(&pl.local->draining)) {
+		pl_stream_reason(s, COLOC_REASON_DRAINING);
+		return;
+	}
+	if (pl_stream_evidence(fd, &rec->evidence) < 0)
+		return;
+	if (shmt_cas(&rec->grant, COLOC_GRANT_IDLE, COLOC_GRANT_WANTED)) {
+		pl_stream_reason(s, COLOC_REASON_WAITING_PEER);
+		pl_process_tell(COLOC_MSG_JOIN, (uint32_t)(s->rec - pl.records), s->generation);
+	}
+}
+
+void pl_stream_account(struct pl_stream *s, int fd, ssize_t bytes)
+{
+	struct coloc_record_shared *rec = s->rec;
+	const uint32_t grant = shmt_load_relaxed(&rec->grant);
+
+	if (bytes <= 0)
+		return;
+	say_reason(s);
+	if (grant >= COLOC_GRANT_GRANTED) {
+		if (pl_stream_wants_attach(s))
+			pl_stream_attach(s, fd);
+		return;
+	}
+	if ((++s->window_messages & 63) == 0) {
+		const uint64_t now = pl_now_ns();
+
+		s->rate_ok = now - s->window_ns <
+			     64 * 1000000000ull / (uint64_t)pl_setting(switch_message_rate);
+		s->window_ns = now;
+	}
+	if (grant != COLOC_GRANT_IDLE || (shmt_load_relaxed(&rec->flags) & COLOC_RECORD_STAYS) ||
+	    shmt_load_relaxed(&pl.local->heartbeat) < shmt_load_relaxed(&rec->not_before))
+		return;
+	if (worth_a_ring(s))
+		ask_for_ring(s, fd);
+}
+
+/*
+ * The receiving direction: from now on every receive follows the word. Receivers that began before
+ * are counted in rx.unattached: while there are any, what was consumed from the kernel is not
+ * known.
+ */
+static void attach_rx(struct pl_stream *s, int fd)
+{
+	struct coloc_record_rx_shared *rx = &s->rec->rx;
+	enum pl_lock_result lock = pl_lock_try(&rx->lock);
+	uint64_t consumed;
+
+	if (lock != PL_LOCK_TAKEN)
+		return;
+	/* A1 pairs with A2 in rx.c: a receiver raises unattached, then looks at attach. */
+	if (shmt_load(&rx->attach) != 2) {
+		shmt_store(&rx->attach, 1);
+		if (shmt_load(&rx->unattached) == 0 &&
+		    pl_stream_bytes(fd, &consumed, NULL, NULL) == 0) {
+			(void)pl_stream_evidence(fd, &s->seg->end[s->side].evidence);
+			shmt_rx_attach(&s->rx, consumed);
+			if (shmt_load(&s->rec->flags) & COLOC_RECORD_STAYS)
+				shmt_rx_refuse(&s->rx);
+			shmt_store(&rx->attach, 2);
+			pl_stream_reason(s, COLOC_REASON_NONE);
+			pl_log(1, "stream of port %u to %u is attached to segment %u",
+			       s->rec->local.port, s->rec->remote.port, s->rec->seg);
+		} else {
+			shmt_store(&rx->attach, 0);
+		}
+	}
+	pl_unlock(&rx->lock, lock);
+}
+
+/* Every number comes from the other side of a trust line: checked before it becomes a pointer. */
+static int map_segment(struct pl_stream *s)
+{
+	struct coloc_record_shared *rec = s->rec;
+	struct shmt_seg_shared *seg = shmt_region_seg(&pl.region, rec->seg);
+	const uint32_t side = rec->side & 1;
+	uint64_t ring_bytes;
+	uint32_t other;
+	uint8_t *data;
+
+	if (!seg || seg->generation != rec->seg_generation)
+		return -EPROTO;
+	ring_bytes = seg->ring_bytes;
+	if (ring_bytes < SHMT_RING_MIN_BYTES || ring_bytes > SHMT_RING_MAX_BYTES ||
+	    (ring_bytes & (ring_bytes - 1)))
+		return -EPROTO;
+	data = shmt_region_at(&pl.region, seg->data_off, 2 * ring_bytes);
+	if (!data)
+		return -EPROTO;
+	s->seg = seg;
+	s->side = side;
+	s->tx.shared = &seg->dir[side];
+	s->tx.ring.data = data + side * ring_bytes;
+	s->tx.ring.size = ring_bytes;
+	s->rx.shared = &seg->dir[1 - side];
+	s->rx.ring.data = data + (1 - side) * ring_bytes;
+	s->rx.ring.size = ring_bytes;
+	other = seg->end[1 - side].guest;
+	s->same_kernel = other < pl.region.guest_count &&
+			 pl.region.guests[other].kernel_id == pl.local->kernel_id;
+	return 0;
+}
+
+void pl_stream_attach(struct pl_stream *s, int fd)
+{
+	struct coloc_record_shared *rec = s->rec;
+	const int saved = errno;
+
+	/* Acquire pairs with the agent's release of GRANTED: seg, generation and side are there. */
+	if (shmt_load_acquire(&rec->grant) < COLOC_GRANT_GRANTED)
+		return;
+	if (!shmt_load_acquire(&s->attached)) {
+		const enum pl_lock_result lock = pl_lock_try(&attach_lock);
+
+		if (lock != PL_LOCK_TAKEN)
+			return;
+		if (!s->attached) {
+			if (map_segment(s) < 0) {
+				pl_stream_stay(s, COLOC_REASON_PROTOCOL_ERROR);
+				pl_unlock(&attach_lock, lock);
+				goto out;
+			}
+			shmt_store_release(&s->attached, 1);
+		}
+		pl_unlock(&attach_lock, lock);
+		if (shmt_cas(&rec->grant, COLOC_GRANT_GRANTED, COLOC_GRANT_ATTACHED))
+			shmt_add_relaxed(&pl.local->totals.streams_moved, 1);
+	}
+	if (shmt_load(&rec->rx.attach) != 2)
+		attach_rx(s, fd);
+out:
+	errno = saved;
+}
+
+int pl_stream_reset(struct pl_stream *s, int fd)
+{
+	const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+	pl_stream_stay(s, COLOC_REASON_PROTOCOL_ERROR);
+	/* Disconnecting an established socket sends a reset. */
+	(void)pl_real.connect(fd, &nobody, sizeof(nobody));
+	return -ECONNRESET;
+}
