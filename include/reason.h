@@ -45,10 +45,11 @@ enum coloc_reason {
 #define COLOC_REASON_ENUM(name, word, text) COLOC_REASON_##name,
 	COLOC_REASONS(COLOC_REASON_ENUM)
 #undef COLOC_REASON_ENUM
-	COLOC_REASON_COUNT
+		COLOC_REASON_COUNT
 };
 
-/** coloc_reason_name() - the word for @reason; "?" for a number out of range. Any thread, any time. */
+/** coloc_reason_name() - the word for @reason; "?" for a number out of range. Any thread, any time.
+ */
 static inline const char *coloc_reason_name(unsigned int reason)
 {
 	static const char *const names[] = {

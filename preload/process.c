@@ -44,11 +44,12 @@ static enum coloc_reason no_agent_said = COLOC_REASON_NONE;
 static const char *setting_from_environment(const char *name)
 {
 	char upper[64];
-	size_t i;
+	char *c;
 
-	for (i = 0; name[i] && i < sizeof(upper) - 1; i++)
-		upper[i] = name[i] >= 'a' && name[i] <= 'z' ? name[i] - 'a' + 'A' : name[i];
-	upper[i] = 0;
+	snprintf(upper, sizeof(upper), "%s", name);
+	for (c = upper; *c; c++)
+		if (*c >= 'a' && *c <= 'z')
+			*c = (char)(*c - 'a' + 'A');
 	return getenv(upper);
 }
 
