@@ -6,7 +6,7 @@
 #   tests/model/run.sh [--full] [NAME...]
 #
 # Called without arguments by the suite "model" of tests/run.sh: about two minutes on one core, less than 1 GB.
-# --full takes larger bounds: about 20 minutes, less than 8 GB. NAME: only models whose name begins so.
+# --full takes larger bounds: about ten minutes, less than 4 GB. NAME: only models whose name begins so.
 #
 # A model passes when all its states were visited and no assertion fails and nothing hangs (an invalid
 # end state). With -DBUG_x it must fail: a model that cannot fail proves nothing. Status 0, 1, or 77
@@ -53,7 +53,7 @@ explore()
 	(
 		cd "$dir" &&
 			spin -a "$@" "$model.pml" &&
-			"$CC" "$optimise" -w -DSAFETY -DCOLLAPSE -DMEMLIM=8000 -o pan pan.c &&
+			"$CC" "$optimise" -w -DSAFETY -DCOLLAPSE -DMEMLIM=6000 -o pan pan.c &&
 			./pan -m200000
 	) >"$temp/out" 2>&1
 }
