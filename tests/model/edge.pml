@@ -4,17 +4,25 @@
  * reported
  *
  * `edge`: something came by TCP since the kernel last reported. `reported`: the head that was last
- * reported from the ring. `told`: the kernel has reported bytes that were not all read since; their
- * edge will not come again, so S must not open behind them while R sleeps: `refused`, for the time
- * of the sleep. `woken`: all bytes of the stream below it have been reported; S may wait at any point
- * until what it sent has been read or reported. R settles an empty ring whatever
- * tcp_read is, and pushes S out of a ring that holds unread bytes (shmt_rx_push_out()): the next
- * bytes come by TCP and make an edge.
+ * reported from the ring. `woken`: all bytes of the stream below it have been reported; S may wait at
+ * any point until what it sent has been read or reported. R settles an empty ring whatever tcp_read
+ * is, and pushes S out of a ring that holds unread bytes (shmt_rx_push_out()): the next bytes come by
+ * TCP and make an edge.
+ *
+ * `told`: the kernel has reported bytes, and they were not read to the end (EAGAIN), as epoll(7)
+ * wants it; nor was a ring seen since. A reader that waits again all the same is LAZY, and not served:
+ * their edge does not come again, and S may open behind them while R sleeps. What would serve it is
+ * HELD: refuse for the time of such a sleep.
  */
 #ifndef N
 #define N 5
 #endif
 #define TCPCAP N /* a lazy reader must not stop the writer */
+#ifdef LAZY
+#define MAY_STOP skip
+#else
+#define MAY_STOP told = 0
+#endif
 #include "word.pml"
 
 bit edge = 0;
@@ -87,7 +95,7 @@ inline wait_for_edge()
 	   }
 	   if
 	   :: m == TCP ->
-#ifndef BUG_HELD
+#ifdef HELD
 		if
 		:: told -> refused = 1; change_word()
 		:: else -> ok = 1
@@ -162,7 +170,11 @@ active proctype R()
 	do
 	:: wait_for_edge();
 	   do
-	   :: !last -> break /* lazy: leaves bytes unread */
+#ifdef LAZY
+	   :: !last -> break
+#else
+	   :: !last && !told -> break
+#endif
 	   :: skip ->
 		rx_look();
 		if
@@ -187,8 +199,9 @@ active proctype R()
 			:: tcp_read < open_at ->
 				kernel_take(open_at - tcp_read);
 				tcp_read = tcp_read + x;
+				MAY_STOP;
 				x = 0
-			:: tcp_read >= open_at && h != tail -> ring_take()
+			:: tcp_read >= open_at && h != tail -> ring_take(); MAY_STOP
 			:: tcp_read >= open_at && h == tail && (m == LEAVING || last) ->
 				rx_settle();
 				ok = 0

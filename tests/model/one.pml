@@ -215,7 +215,7 @@ active proctype A()
 			:: ok -> closed_for_good = 1; break
 			:: else
 			fi
-		   :: m == WAKING -> rx_answer(); RX_UNLOCK
+		   :: m == WAKING -> leave(); RX_UNLOCK
 		   :: (m == RING || m == LEAVING) && h == tail -> rx_settle(); RX_UNLOCK
 		   :: m == RING && h != tail -> leave(); RX_UNLOCK
 		   :: m == LEAVING && h != tail -> RX_UNLOCK; (h == tail || mode != m || r_dead)

@@ -114,6 +114,7 @@ holds pollers -DN=2
 holds senders -DN0=2 -DN1=2
 holds senders -DN0=3 -DN1=1
 holds edge -DN=5
+holds edge -DN=4 -DLAZY -DHELD
 holds nested_tx -DN0=2 -DN1=2
 holds nested_rx -DN=4
 
@@ -156,8 +157,8 @@ breaks pollers -DN=3 -DBUG_POLLERS
 breaks senders -DN0=3 -DN1=1 -DBUG_RAISE
 breaks senders -DN0=3 -DN1=1 -DBUG_CHECK_LATE
 breaks senders -DN0=3 -DN1=1 -DBUG_STALE
-# Edges that do not come again.
-breaks edge -DN=4 -DBUG_HELD
+# Edges that do not come again; the first is a limit of what is built (docs/protocol.md).
+breaks edge -DN=4 -DLAZY
 breaks edge -DN=4 -DBUG_PUSH_OUT
 breaks edge -DN=4 -DBUG_SETTLE
 # Signal handlers.
