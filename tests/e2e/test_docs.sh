@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # test_docs.sh - config/coloc.conf and the manual say what the programs say: every option with its
-# default from the one table, every verb and every option of the command lines; and mandoc has no
-# complaint
+# default from the one table, every verb and every option of the command lines; mandoc has no
+# complaint; the support matrix has every call of hooks.def and every reason; docs/architecture.md
+# names every file
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 build=${T_BUILD:-build}
@@ -60,6 +61,46 @@ for page in colocctl.1 coloc-run.1 residency-agent.8; do
 		fail "$page" "not in the page:$missing"
 	fi
 done
+
+# What stands in the first column of a table, between two marks of the support matrix.
+column() # MARK
+{
+	sed -n "/^<!-- $1 -->\$/,/^<!-- end of $1 -->\$/s/^| *\([^|]*\)|.*/\1/p" docs/support-matrix.md |
+		grep -o '`[^`]*`' | tr -d '`' | sort
+}
+
+sed -n 's/^HOOK(\([A-Za-z0-9_]*\)).*/\1/p' preload/hooks.def | sort >"$temp/hooks"
+column calls >"$temp/calls"
+if [ -s "$temp/hooks" ] && diff "$temp/calls" "$temp/hooks" >"$temp/diff"; then
+	pass 'support-matrix.md: calls'
+else
+	fail 'support-matrix.md: calls' "< it alone, > hooks.def alone: $(grep '^[<>]' "$temp/diff")"
+fi
+
+sed -n 's/^\tREASON([A-Z_]*, "\([^"]*\)".*/\1/p' include/reason.h | sort >"$temp/reasons"
+column reasons >"$temp/told"
+if [ -s "$temp/reasons" ] && diff "$temp/told" "$temp/reasons" >"$temp/diff"; then
+	pass 'support-matrix.md: reasons'
+else
+	fail 'support-matrix.md: reasons' "< it alone, > reason.h alone: $(grep '^[<>]' "$temp/diff")"
+fi
+
+missing=
+for file in include/*.h shm-transport/*.c preload/*.c residency-agent/*.c; do
+	case ${file##*/} in
+	colocctl_*) ;; # named together
+	*) grep -q "\`${file##*/}\`" docs/architecture.md || missing="$missing $file" ;;
+	esac
+done
+gone=
+for name in $(grep -o '`[a-z_-]*\.[ch]`' docs/architecture.md | tr -d '`' | sort -u); do
+	ls ./*/"$name" >/dev/null 2>&1 || gone="$gone $name"
+done
+if [ -z "$missing$gone" ]; then
+	pass architecture.md
+else
+	fail architecture.md "not in it:$missing; not in the tree:$gone"
+fi
 
 if ! command -v mandoc >/dev/null; then
 	echo "SKIP mandoc: not installed"
