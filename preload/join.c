@@ -75,9 +75,9 @@ static void say_reason(struct pl_stream *s)
 {
 	const uint32_t reason = shmt_load_relaxed(&s->rec->reason);
 
-	if (s->said_reason == reason)
+	if (shmt_load_relaxed(&s->said_reason) == reason)
 		return;
-	s->said_reason = reason;
+	shmt_store_relaxed(&s->said_reason, reason);
 	if (reason != COLOC_REASON_NONE)
 		pl_log(1, "stream of port %u to %u stays on TCP: %s (%s)", s->rec->local.port,
 		       s->rec->remote.port, coloc_reason_text(reason), coloc_reason_name(reason));
@@ -106,14 +106,17 @@ void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason)
 static bool worth_a_ring(struct pl_stream *s)
 {
 	const struct coloc_record_shared *rec = s->rec;
-	const uint64_t bytes = rec->tx.tcp_bytes + rec->rx.tcp_bytes;
-	const uint64_t messages = rec->tx.messages + rec->rx.messages;
+	const uint64_t bytes =
+		shmt_load_relaxed(&rec->tx.tcp_bytes) + shmt_load_relaxed(&rec->rx.tcp_bytes);
+	const uint64_t messages =
+		shmt_load_relaxed(&rec->tx.messages) + shmt_load_relaxed(&rec->rx.messages);
 
 	if (pl.policy == PL_POLICY_ALWAYS)
 		return true;
 	if (bytes < (uint64_t)pl_setting(switch_bytes))
 		return false;
-	return s->rate_ok || bytes >= messages * (uint64_t)pl_setting(switch_message_bytes);
+	return shmt_load_relaxed(&s->rate_ok) ||
+	       bytes >= messages * (uint64_t)pl_setting(switch_message_bytes);
 }
 
 static void ask_for_ring(struct pl_stream *s, int fd)
@@ -145,12 +148,14 @@ void pl_stream_account(struct pl_stream *s, int fd, ssize_t bytes)
 			pl_stream_attach(s, fd);
 		return;
 	}
-	if ((++s->window_messages & 63) == 0) {
+	if ((shmt_bump(&s->window_messages) & 63) == 0) {
 		const uint64_t now = pl_now_ns();
 
-		s->rate_ok = now - s->window_ns <
-			     64 * 1000000000ull / (uint64_t)pl_setting(switch_message_rate);
-		s->window_ns = now;
+		shmt_store_relaxed(&s->rate_ok,
+				   now - shmt_load_relaxed(&s->window_ns) <
+					   64 * 1000000000ull /
+						   (uint64_t)pl_setting(switch_message_rate));
+		shmt_store_relaxed(&s->window_ns, now);
 	}
 	if (grant != COLOC_GRANT_IDLE || (shmt_load_relaxed(&rec->flags) & COLOC_RECORD_STAYS) ||
 	    shmt_load_relaxed(&pl.local->heartbeat) < shmt_load_relaxed(&rec->not_before))

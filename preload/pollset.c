@@ -58,13 +58,13 @@ static struct waiter *take_waiter(void)
 
 		if (shmt_load_relaxed(&w->used) || !shmt_cas(&w->used, 0, 1))
 			continue;
-		if (!w->event_fd) {
+		if (!shmt_load_relaxed(&w->event_fd)) {
 			fd = pl_fd_high(pl_real.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 			if (fd < 0) {
 				shmt_store(&w->used, 0);
 				return NULL;
 			}
-			w->event_fd = fd;
+			shmt_store(&w->event_fd, fd);
 		}
 		shmt_store(&w->asleep, 1);
 		return w;
@@ -98,8 +98,8 @@ bool pl_poll_own_fd(int fd)
 {
 	unsigned int i;
 
-	for (i = 0; i < WAITERS && waiters[i].event_fd; i++)
-		if (waiters[i].event_fd == fd)
+	for (i = 0; i < WAITERS && shmt_load_relaxed(&waiters[i].event_fd); i++)
+		if (shmt_load_relaxed(&waiters[i].event_fd) == fd)
 			return true;
 	return false;
 }

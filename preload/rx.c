@@ -240,7 +240,7 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 	} else if (avail > 0) {
 		room = c->v->total - c->done;
 		n = copy_out(c, tail, (uint64_t)avail < room ? (size_t)avail : room);
-		s->dry = 0;
+		shmt_store_relaxed(&s->dry, 0);
 		if (n > 0 && !(c->flags & MSG_PEEK)) {
 			if (!shmt_rx_consume(&s->rx, tail, (size_t)n))
 				goto out; /* a handler of this thread took them */
@@ -308,7 +308,7 @@ static ssize_t receive_once(struct call *c)
 				 */
 				if (!c->nonblock)
 					wait_for_sender(c, ctl);
-				else if (++s->dry < 2)
+				else if (shmt_bump(&s->dry) < 2)
 					return -EAGAIN;
 				else
 					(void)pl_ready_settle(s);

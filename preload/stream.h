@@ -27,7 +27,7 @@ struct pl_stream {
 	struct shmt_dir tx, rx;
 	struct shmt_seg_shared *seg;
 	uint32_t side;
-	/* pacing; one writer at a time is enough, a lost update costs nothing but a guess */
+	/* pacing; relaxed: a lost update costs nothing but a guess */
 	uint32_t window_messages;
 	uint64_t window_ns;
 	uint32_t rate_ok; /* the last 64 messages came fast enough */

@@ -104,7 +104,7 @@ static bool may_open(struct pl_stream *s, int fd)
 
 	if (!(flags & SHMT_DIR_ATTACHED) || (flags & LEAVE_FLAGS))
 		return false;
-	if (!s->verified) {
+	if (!shmt_load_relaxed(&s->verified)) {
 		other = &s->seg->end[1 - s->side];
 		/* Two connections must never be taken for one: see docs/protocol.md. */
 		if (pl_stream_evidence(fd, &mine) < 0 ||
@@ -112,7 +112,7 @@ static bool may_open(struct pl_stream *s, int fd)
 			pl_stream_stay(s, COLOC_REASON_MISMATCH);
 			return false;
 		}
-		s->verified = 1;
+		shmt_store_relaxed(&s->verified, 1);
 	}
 	return true;
 }
@@ -121,13 +121,13 @@ static bool may_open(struct pl_stream *s, int fd)
 static bool expects_more(struct call *c, uint64_t now)
 {
 	struct pl_stream *s = c->s;
-	const uint64_t gap_ns = now - s->last_send_ns;
+	const uint64_t gap_ns = now - shmt_load_relaxed(&s->last_send_ns);
 	const int64_t piece = pl_setting(switch_first_piece_bytes);
 
-	if (s->opened) { /* the last opening was for nothing */
-		s->opened = 0;
-		if (s->open_fails < FAILS_MAX)
-			s->open_fails++;
+	if (shmt_load_relaxed(&s->opened)) { /* the last opening was for nothing */
+		shmt_store_relaxed(&s->opened, 0);
+		if (shmt_load_relaxed(&s->open_fails) < FAILS_MAX)
+			(void)shmt_bump(&s->open_fails);
 	}
 	if (pl.policy == PL_POLICY_ALWAYS || c->total - c->done >= 2 * (size_t)piece)
 		return true;
@@ -136,7 +136,7 @@ static bool expects_more(struct call *c, uint64_t now)
 	if (pl_same_cpu(s, pl_note_cpu(&s->tx.shared->s_cpu),
 			shmt_load_relaxed(&s->tx.shared->r_cpu)))
 		return false;
-	return (++s->waits & ((1u << s->open_fails) - 1)) == 0;
+	return (shmt_bump(&s->waits) & ((1u << shmt_load_relaxed(&s->open_fails)) - 1)) == 0;
 }
 
 /*
@@ -180,8 +180,8 @@ static void open_behind(struct call *c)
 		if (shmt_tx_open(&s->tx, sent)) {
 			shmt_count(&tx->switches, 1);
 			shmt_add_relaxed(&pl.local->totals.switches_to_ring, 1);
-			s->opened = 1;
-			s->looked_ns = s->last_send_ns;
+			shmt_store_relaxed(&s->opened, 1);
+			shmt_store_relaxed(&s->looked_ns, shmt_load_relaxed(&s->last_send_ns));
 		}
 	}
 	pl_unlock(&tx->lock, lock);
@@ -231,7 +231,7 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 		pl_stream_shut(s);
 	if (n > 0) {
 		shmt_count(&tx->tcp_bytes, (uint64_t)n);
-		s->last_send_ns = now;
+		shmt_store_relaxed(&s->last_send_ns, now);
 		if (open)
 			open_behind(c);
 	}
@@ -289,7 +289,7 @@ static enum step send_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 	size_t len;
 	ssize_t n;
 
-	s->last_send_ns = now;
+	shmt_store_relaxed(&s->last_send_ns, now);
 	while (c->done < c->total) {
 		*ctl = shmt_load(&s->tx.shared->ctl);
 		step = STEP_AGAIN;
@@ -331,8 +331,10 @@ static enum step send_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		shmt_count(&tx->ring_bytes, (uint64_t)n);
 		step = STEP_DONE;
 	}
-	if (step == STEP_DONE && s->opened)
-		s->opened = s->open_fails = 0;
+	if (step == STEP_DONE && shmt_load_relaxed(&s->opened)) {
+		shmt_store_relaxed(&s->opened, 0);
+		shmt_store_relaxed(&s->open_fails, 0);
+	}
 	pl_unlock(&tx->lock, lock);
 	return step;
 }
@@ -342,9 +344,9 @@ static int look_at_peer(struct pl_stream *s, int fd)
 {
 	const uint64_t now = pl_now_ns();
 
-	if (now - s->looked_ns < LOOK_NS)
+	if (now - shmt_load_relaxed(&s->looked_ns) < LOOK_NS)
 		return 0;
-	s->looked_ns = now;
+	shmt_store_relaxed(&s->looked_ns, now);
 	if (!pl_peer_gone(fd))
 		return 0;
 	/* Closed, reset, or closed for sending only: the kernel's answer counts from here on. */
@@ -366,7 +368,8 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 	const uint32_t cpu = pl_note_cpu(&dir->s_cpu);
 	const int64_t want = (int64_t)(s->tx.ring.size / 4);
 	const uint64_t budget_ns = 2000 * (uint64_t)pl_setting(wait_spin_us);
-	const uint64_t naps_ns = c->nonblock ? NAPS_NONBLOCK_NS >> s->slow : NAPS_NS;
+	const uint64_t naps_ns =
+		c->nonblock ? NAPS_NONBLOCK_NS >> shmt_load_relaxed(&s->slow) : NAPS_NS;
 	const struct timespec nap = {.tv_nsec = NAP_NS};
 	struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
 	uint64_t moved_ns = pl_now_ns();
@@ -377,7 +380,8 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 	while (shmt_load_relaxed(&dir->ctl) == ctl ||
 	       SHMT_CTL_MODE(shmt_load(&dir->ctl)) == SHMT_RING) {
 		if (shmt_tx_space(&s->tx, shmt_load(&dir->ctl)) >= want) {
-			s->slow -= s->slow > 0;
+			shmt_store_relaxed(&s->slow, shmt_load_relaxed(&s->slow) -
+							     (shmt_load_relaxed(&s->slow) > 0));
 			return true;
 		}
 		if (shmt_load_relaxed(&dir->flags) & LEAVE_FLAGS)
@@ -396,7 +400,10 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 				moved_ns = now;
 			} else if (now - moved_ns > budget_ns) {
 				if (now - moved_ns > budget_ns + naps_ns) {
-					s->slow += s->slow < SLOW_MAX;
+					shmt_store_relaxed(
+						&s->slow,
+						shmt_load_relaxed(&s->slow) +
+							(shmt_load_relaxed(&s->slow) < SLOW_MAX));
 					return false;
 				}
 				if (pl_real.ppoll(&p, 1, &nap, NULL) != 0)
@@ -430,7 +437,7 @@ int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 		ctl = shmt_load(&s->tx.shared->ctl);
 		rc = shmt_tx_leave(&s->tx, ctl);
 		if (rc == 0) {
-			s->stuck = 0;
+			shmt_store_relaxed(&s->stuck, 0);
 			if (SHMT_CTL_MODE(ctl) == SHMT_WAKING || SHMT_CTL_MODE(ctl) == SHMT_RING)
 				pl_log(2, "port %u to %u: leaves the ring", s->rec->local.port,
 				       s->rec->remote.port);
@@ -447,8 +454,8 @@ int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 		}
 		if (pl_real.poll(&p, 1, 1) > 0) /* reset, or closed by both: nobody reads */
 			return 1;
-		if (nonblock && (s->stuck || now - begun > LEAVE_GIVE_UP_NS)) {
-			s->stuck = 1;
+		if (nonblock && (shmt_load_relaxed(&s->stuck) || now - begun > LEAVE_GIVE_UP_NS)) {
+			shmt_store_relaxed(&s->stuck, 1);
 			pl_epset_tell_again(s);
 			return -EAGAIN;
 		}
@@ -512,7 +519,7 @@ static ssize_t send_call(struct call *c)
 			n = send_tcp(c, 0);
 			break;
 		}
-		if (s->looked_ns &&
+		if (shmt_load_relaxed(&s->looked_ns) &&
 		    SHMT_CTL_MODE(shmt_load_relaxed(&s->tx.shared->ctl)) != SHMT_TCP)
 			(void)look_at_peer(s, c->fd);
 		n = send_attached(c);

@@ -24,8 +24,9 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin)
 
 	spin->turns = 0;
 	spin->until_ns = 0;
-	s->waits++;
-	if (fails > 1 && (s->waits & ((1u << (fails < FAILS_MAX ? fails - 1 : FAILS_MAX - 1)) - 1)))
+	(void)shmt_bump(&s->waits);
+	if (fails > 1 && (shmt_load_relaxed(&s->waits) &
+			  ((1u << (fails < FAILS_MAX ? fails - 1 : FAILS_MAX - 1)) - 1)))
 		return;
 	budget_us = pl_same_cpu(s, cpu, shmt_load_relaxed(&s->rx.shared->s_cpu))
 			    ? pl_setting(wait_spin_samecpu_us)

@@ -35,6 +35,14 @@
 /* shmt_count() - a statistic with one writer at a time: no locked instruction, no lost order. */
 #define shmt_count(p, v) shmt_store_relaxed((p), shmt_load_relaxed(p) + (v))
 
+/* shmt_bump() - the same by one; the new value. */
+#define shmt_bump(p)                                                         \
+	__extension__({                                                      \
+		const __typeof__(*(p)) shmt_now_ = shmt_load_relaxed(p) + 1; \
+		shmt_store_relaxed((p), shmt_now_);                          \
+		shmt_now_;                                                   \
+	})
+
 /* shmt_pause() - in a spin: tells the processor so. */
 static inline void shmt_pause(void)
 {
