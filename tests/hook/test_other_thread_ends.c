@@ -92,8 +92,28 @@ static void cancelled(void)
 	t_close(&pair);
 }
 
+static void read_hundred(void *arg)
+{
+	(void)arg;
+	t_recv(pair.b, 100, 3, 0);
+}
+
+/* close() does not wake a sleeper; its call goes on with the socket until that ends. */
+static void closed_under_reader(void)
+{
+	t_open_hot(&pair);
+	t_thread_start(&thread, read_hundred, NULL);
+	t_wait_asleep(thread.tid);
+	T_OK(close(pair.b));
+	t_send(pair.a, 100, 3, 0);
+	t_thread_join(&thread);
+	T_EQ(t_recv_rest(pair.a, 3, 0), 0);
+	T_OK(close(pair.a));
+}
+
 int main(void)
 {
+	closed_under_reader();
 	reader_is_woken(SHUT_RD);
 	reader_is_woken(SHUT_RDWR);
 	writer_is_woken();
