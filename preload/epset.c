@@ -7,7 +7,8 @@
  * left on a ring: each look takes every item once from its front and puts it back behind, so no
  * stream starves another. An item that is removed while queued is freed when its turn comes.
  *
- * Locks: items_lock for the lists of owners, then set->lock for the queue and the item's fields.
+ * Locks: items_lock for the lists of owners, then set->lock for the queue and the item's fields,
+ * then free_lock for the free items.
  * Neither is held in a system call but for the kernel's own epoll_ctl of a disarmed ONESHOT.
  *
  * Waking a sleeper of this process: an always-readable eventfd is re-armed (ONESHOT) in its set,
@@ -30,6 +31,7 @@ struct pl_ep_set *pl_ep_sets;
 static uint32_t *number_items; /* by descriptor: items of numbers that are no streams yet */
 static uint32_t items_free, items_top;
 static uint64_t items_lock; /* atomic */
+static uint64_t free_lock;  /* atomic; the last of the three */
 static int kick_fd;	    /* atomic; 0 = not made */
 
 static void *reserve(size_t bytes)
@@ -64,7 +66,7 @@ void pl_epset_forked(void)
 {
 	uint32_t i;
 
-	items_lock = 0;
+	items_lock = free_lock = 0;
 	if (!number_items)
 		return;
 	for (i = 0; i < SETS_MAX && pl_ep_sets[i].refs; i++) {
@@ -78,12 +80,14 @@ void pl_epset_forked(void)
 
 static uint32_t new_item(void)
 {
+	const enum pl_lock_result lock = pl_lock(&free_lock);
 	uint32_t n = items_free;
 
 	if (n)
 		items_free = pl_ep_items[n - 1].next;
 	else if (items_top < ITEMS_MAX)
 		n = ++items_top;
+	pl_unlock(&free_lock, lock);
 	if (n)
 		memset(&pl_ep_items[n - 1], 0, sizeof(*pl_ep_items));
 	return n;
@@ -91,8 +95,11 @@ static uint32_t new_item(void)
 
 void pl_ep_free_item(uint32_t n)
 {
+	const enum pl_lock_result lock = pl_lock(&free_lock);
+
 	pl_ep_items[n - 1].next = items_free;
 	items_free = n;
+	pl_unlock(&free_lock, lock);
 }
 
 static uint32_t *owner_list(int fd, struct pl_stream *s)
@@ -197,6 +204,7 @@ static int make_set(int epfd)
 		set->head = set->tail = set->queued = 0;
 		set->sleepers = 0;
 		set->settled_ns = 0;
+		set->oneshot = 0;
 		memset(set->nested, 0, sizeof(set->nested));
 		set->epfd = epfd;
 		if (pl_fd_set(epfd, entry, PL_ENTRY(PL_EPOLL, 0, i)))
@@ -321,7 +329,27 @@ void pl_ep_tell_again(const struct pl_ep_item *item)
 {
 	struct epoll_event event = {.events = item->events, .data.u64 = item->data};
 
-	(void)pl_real.epoll_ctl(pl_ep_sets[item->set].epfd, EPOLL_CTL_MOD, item->fd, &event);
+	/* A ONESHOT item is armed by its program alone. */
+	if (!(item->events & EPOLLONESHOT))
+		(void)pl_real.epoll_ctl(pl_ep_sets[item->set].epfd, EPOLL_CTL_MOD, item->fd,
+					&event);
+}
+
+/* Sets with ONESHOT items alone pay for this look over all items. */
+void pl_ep_disarm(struct pl_ep_set *set, uint64_t data)
+{
+	const uint32_t number = (uint32_t)(set - pl_ep_sets);
+	enum pl_lock_result lock;
+	uint32_t i;
+
+	if (!shmt_load_relaxed(&set->oneshot))
+		return;
+	lock = pl_lock(&set->lock);
+	for (i = 0; i < shmt_load_relaxed(&items_top); i++)
+		if (pl_ep_items[i].set == number && pl_ep_items[i].data == data &&
+		    (pl_ep_items[i].events & EPOLLONESHOT))
+			pl_ep_items[i].events &= EPOLLONESHOT | EPOLLET;
+	pl_unlock(&set->lock, lock);
 }
 
 void pl_epset_tell_again(struct pl_stream *s)
@@ -421,6 +449,8 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 			*link = n;
 		}
 		pl_ep_items[n - 1].events = event->events;
+		if (event->events & EPOLLONESHOT)
+			shmt_store(&pl_ep_sets[number].oneshot, 1);
 		pl_ep_items[n - 1].data = event->data.u64;
 		pl_ep_items[n - 1].reported = 0;
 	}

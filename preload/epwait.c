@@ -181,13 +181,15 @@ bool pl_epset_settle(uint32_t number)
 }
 
 /* Drop our own event; put those of a stream that is reported already on top of its entry. */
-static int merge(struct epoll_event *events, int have, const struct epoll_event *more, int count)
+static int merge(struct pl_ep_set *set, struct epoll_event *events, int have,
+		 const struct epoll_event *more, int count)
 {
 	int i, j, n = have;
 
 	for (i = 0; i < count; i++) {
 		if (more[i].data.u64 == KICK_DATA)
 			continue;
+		pl_ep_disarm(set, more[i].data.u64);
 		for (j = 0; j < have; j++)
 			if (events[j].data.u64 == more[i].data.u64)
 				break;
@@ -201,7 +203,8 @@ static int merge(struct epoll_event *events, int have, const struct epoll_event 
 
 /* By a buffer of ours when something is to be merged: the caller's array is written as far as told.
  */
-static int kernel_pass(int epfd, struct epoll_event *events, int have, int max)
+static int kernel_pass(struct pl_ep_set *set, int epfd, struct epoll_event *events, int have,
+		       int max)
 {
 	struct epoll_event buffer[PASS_EVENTS], *to = have ? buffer : events;
 	int room = max - have, n = 0;
@@ -214,7 +217,7 @@ static int kernel_pass(int epfd, struct epoll_event *events, int have, int max)
 			return have ? have : -errno;
 	}
 	last_pass_ns = pl_now_ns();
-	return merge(events, have, to, n);
+	return merge(set, events, have, to, n);
 }
 
 static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events, int max,
@@ -242,7 +245,7 @@ static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events
 			rc = pl_real.epoll_pwait2(epfd, events, max, timeout, mask);
 		if (rc < 0 && errno == ENOSYS)
 			rc = pl_real.epoll_pwait(epfd, events, max, ms, mask);
-		rc = rc < 0 ? -errno : merge(events, 0, events, rc);
+		rc = rc < 0 ? -errno : merge(&pl_ep_sets[number], events, 0, events, rc);
 	}
 	pl_epset_sleep(number, -1);
 	last_pass_ns = pl_now_ns();
@@ -274,13 +277,13 @@ int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max
 			(void)pl_epset_settle(number);
 		}
 		if (n || timeout_ns == 0)
-			return kernel_pass(epfd, events, n, max);
+			return kernel_pass(set, epfd, events, n, max);
 		if (hot) {
 			pl_spin_begin(hot, &spin);
 			while (!pl_epset_ready_any(number) && pl_spin_more(&spin)) {
 				if ((spin.turns & 31) == 0 &&
 				    pl_now_ns() - last_pass_ns > PASS_NS) {
-					n = kernel_pass(epfd, events, 0, max);
+					n = kernel_pass(set, epfd, events, 0, max);
 					if (n)
 						break;
 				}

@@ -17,7 +17,7 @@ static ssize_t receive(struct pl_stream *s, int fd, void *buf, size_t len, int f
 	struct pl_vec v;
 	ssize_t rc = 0;
 
-	*pass = !pl_vec_init(&v, &iov, 1);
+	*pass = !pl_vec_init(&v, &iov, 1, flags);
 	if (!*pass)
 		rc = pl_rx(s, fd, &v, flags, NULL);
 	pl_stream_put(s);
@@ -31,7 +31,7 @@ static ssize_t receive_vec(struct pl_stream *s, int fd, const struct iovec *iov,
 	struct pl_vec v;
 	ssize_t rc = 0;
 
-	*pass = n < 0 || !pl_vec_init(&v, iov, (size_t)n) || !v.total;
+	*pass = n < 0 || !pl_vec_init(&v, iov, (size_t)n, 0) || !v.total;
 	if (!*pass)
 		rc = pl_rx(s, fd, &v, 0, NULL);
 	pl_stream_put(s);
@@ -166,7 +166,7 @@ static ssize_t receive_msg(struct pl_stream *s, int fd, struct msghdr *msg, int 
 	struct pl_vec v;
 	ssize_t rc = 0;
 
-	*pass = !pl_vec_init(&v, msg->msg_iov, msg->msg_iovlen);
+	*pass = !pl_vec_init(&v, msg->msg_iov, msg->msg_iovlen, flags);
 	if (!*pass)
 		rc = pl_rx(s, fd, &v, flags, msg);
 	return rc;

@@ -11,7 +11,7 @@ static ssize_t send_vec(struct pl_stream *s, int fd, const struct iovec *iov, si
 {
 	struct pl_vec v;
 
-	*pass = !pl_vec_init(&v, iov, n);
+	*pass = !pl_vec_init(&v, iov, n, flags);
 	return *pass ? 0 : pl_tx(s, fd, &v, flags, msg);
 }
 
@@ -205,19 +205,23 @@ PL_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *off, size_t count)
 static ssize_t splice_ring(struct pl_stream *s, int fd, int out_fd, size_t len, unsigned int flags)
 {
 	char buf[PIPE_BUF];
-	const struct iovec iov = {buf, len < sizeof(buf) ? len : sizeof(buf)};
+	struct iovec iov = {buf, len < sizeof(buf) ? len : sizeof(buf)};
 	const int nonblock = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
+	struct pollfd out = {.fd = out_fd, .events = POLLOUT};
 	struct pl_vec v;
 	ssize_t n, taken;
 
-	(void)pl_vec_init(&v, &iov, 1);
+	if (nonblock && pl_real.poll(&out, 1, 0) == 0)
+		return -EAGAIN;
+	(void)pl_vec_init(&v, &iov, 1, 0);
 	n = pl_rx(s, fd, &v, MSG_PEEK | nonblock, NULL);
 	if (n <= 0)
 		return n;
 	n = pl_real.write(out_fd, buf, (size_t)n);
 	if (n < 0)
 		return -errno;
-	v.total = (size_t)n;
+	iov.iov_len = (size_t)n;
+	(void)pl_vec_init(&v, &iov, 1, 0);
 	taken = pl_rx(s, fd, &v, MSG_TRUNC | MSG_WAITALL, NULL);
 	return taken < 0 ? taken : n;
 }

@@ -18,7 +18,7 @@ struct pl_vec {
  * pl_vec_init() - false: more vectors than IOV_MAX, more bytes than fit, or a pointer that cannot
  * be one: the kernel is to judge it
  */
-bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n);
+bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n, int flags);
 
 /**
  * pl_readable(), pl_writable() - may @len bytes at @p be copied from, or to? What the kernel would

@@ -51,6 +51,19 @@ int pl_stream_bytes(int fd, uint64_t *ret_read, uint64_t *ret_sent, uint32_t *re
 	return 0;
 }
 
+bool pl_stream_resync(struct pl_stream *s, int fd)
+{
+	uint64_t consumed;
+
+	if (shmt_load(&s->rx.shared->in_kernel) != 0 ||
+	    pl_stream_bytes(fd, &consumed, NULL, NULL) < 0 ||
+	    consumed <= shmt_load(&s->rx.shared->tcp_read))
+		return false;
+	shmt_rx_took(&s->rx, consumed - shmt_load(&s->rx.shared->tcp_read));
+	shmt_add_relaxed(&pl.local->totals.bypasses, 1);
+	return true;
+}
+
 int pl_stream_evidence(int fd, struct shmt_evidence *ret)
 {
 	struct tcp_info info;
@@ -164,6 +177,30 @@ void pl_stream_account(struct pl_stream *s, int fd, ssize_t bytes)
 		ask_for_ring(s, fd);
 }
 
+/* Options that were set before anybody knew that this is a stream; see also hook_fd.c. */
+static bool plain_stream(int fd)
+{
+	static const struct {
+		int level, name, most;
+	} options[] = {
+		{SOL_SOCKET, SO_RCVLOWAT, 1},	  {SOL_SOCKET, SO_OOBINLINE, 0},
+		{SOL_SOCKET, SO_TIMESTAMP, 0},	  {SOL_SOCKET, SO_TIMESTAMPNS, 0},
+		{SOL_SOCKET, SO_TIMESTAMPING, 0}, {SOL_SOCKET, SO_ZEROCOPY, 0},
+		{IPPROTO_TCP, TCP_INQ, 0},
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		int value = 0;
+		socklen_t len = sizeof(value);
+
+		if (getsockopt(fd, options[i].level, options[i].name, &value, &len) == 0 &&
+		    value > options[i].most)
+			return false;
+	}
+	return true;
+}
+
 /*
  * The receiving direction: from now on every receive follows the word. Receivers that began before
  * are counted in rx.unattached: while there are any, what was consumed from the kernel is not
@@ -177,6 +214,8 @@ static void attach_rx(struct pl_stream *s, int fd)
 
 	if (lock != PL_LOCK_TAKEN)
 		return;
+	if (!plain_stream(fd))
+		pl_stream_stay(s, COLOC_REASON_SOCKET_OPTION);
 	/* A1 pairs with A2 in rx.c: a receiver raises unattached, then looks at attach. */
 	if (shmt_load(&rx->attach) != 2) {
 		shmt_store(&rx->attach, 1);

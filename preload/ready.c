@@ -45,6 +45,10 @@ bool pl_ready_settle(struct pl_stream *s)
 		if (shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0) {
 			/* Bytes of the kernel that come first wake us (but see pl_epset_settle). */
 			may_sleep = shmt_rx_missing(&s->rx) != 0;
+			if (may_sleep && pl_stream_any_fd(s) >= 0 &&
+			    pl_stream_resync(s, pl_stream_any_fd(s)))
+				continue; /* they were read behind our back: nothing would wake us
+					   */
 			break;
 		}
 		if (shmt_rx_settle(&s->rx, ctl)) {

@@ -34,6 +34,7 @@ struct call {
 	int flags;
 	struct msghdr *msg;
 	bool nonblock;
+	bool keep_all; /* MSG_WAITALL is the kernel's to serve */
 	size_t done;
 };
 
@@ -141,18 +142,13 @@ static ssize_t receive_limited(struct call *c, uint64_t missing)
 	const size_t room = c->v->total - c->done;
 	const size_t limit = missing < room ? missing : room;
 	const int flags = c->flags & ~MSG_WAITALL;
-	uint64_t consumed;
 	ssize_t n;
 
 	n = kernel_receive(c, limit, flags | MSG_DONTWAIT);
 	if (n == -EAGAIN) {
 		/* Somebody may have read behind our back (stdio, a raw system call). */
-		if (pl_stream_bytes(c->fd, &consumed, NULL, NULL) == 0 &&
-		    consumed > shmt_load(&dir->shared->tcp_read)) {
-			shmt_rx_took(dir, consumed - shmt_load(&dir->shared->tcp_read));
-			shmt_add_relaxed(&pl.local->totals.bypasses, 1);
+		if (pl_stream_resync(c->s, c->fd))
 			return -ESTALE;
-		}
 		if (c->nonblock)
 			return -EAGAIN;
 		n = kernel_receive(c, limit, flags);
@@ -289,7 +285,7 @@ static ssize_t receive_once(struct call *c)
 		ctl = shmt_load(&s->rx.shared->ctl);
 		switch (SHMT_CTL_MODE(ctl)) {
 		case SHMT_TCP:
-			n = receive_tcp(c, c->flags & ~MSG_WAITALL);
+			n = receive_tcp(c, c->keep_all ? c->flags : c->flags & ~MSG_WAITALL);
 			if (n != -ESTALE)
 				return n;
 			break;
@@ -376,6 +372,11 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 	};
 	ssize_t n = -ESTALE;
 
+	/* Peeking at more than there is: the kernel can wait for it, once all comes by TCP. */
+	if ((flags & (MSG_PEEK | MSG_WAITALL)) == (MSG_PEEK | MSG_WAITALL)) {
+		pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
+		c.keep_all = true;
+	}
 	if (flags & (MSG_OOB | MSG_ERRQUEUE)) {
 		if (flags & MSG_OOB)
 			pl_stream_stay(s, COLOC_REASON_URGENT);

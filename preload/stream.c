@@ -141,6 +141,7 @@ static struct pl_stream *adopt(int fd, uint64_t was)
 	if (kind == PL_STREAM) {
 		s = stream_of(rec, fd);
 		if (pl_fd_set(fd, was, PL_ENTRY(PL_STREAM, s->generation, index_of(s)))) {
+			shmt_store_relaxed(&s->fd, fd);
 			pl_record_claim(rec);
 			shmt_add(&s->fds, 1);
 			shmt_add(&s->inflight, 1);
@@ -215,6 +216,13 @@ static void release(struct pl_stream *s)
 	}
 }
 
+int pl_stream_any_fd(const struct pl_stream *s)
+{
+	const int fd = shmt_load_relaxed(&s->fd);
+
+	return pl_fd_entry(fd) == PL_ENTRY(PL_STREAM, s->generation, index_of(s)) ? fd : -1;
+}
+
 void pl_stream_put(struct pl_stream *s)
 {
 	if (shmt_sub(&s->inflight, 1) == 1 && PL_UNLIKELY(!shmt_load(&s->fds)))
@@ -284,6 +292,7 @@ void pl_stream_copy(int from, int to)
 	switch (PL_ENTRY_KIND(entry)) {
 	case PL_STREAM:
 		shmt_add(&streams[PL_ENTRY_INDEX(entry)].fds, 1);
+		shmt_store_relaxed(&streams[PL_ENTRY_INDEX(entry)].fd, to);
 		break;
 	case PL_EPOLL:
 		pl_epset_dup(PL_ENTRY_INDEX(entry));

@@ -34,6 +34,7 @@ struct pl_stream {
 	uint32_t opened;  /* the ring was opened and nothing was put into it yet */
 	uint32_t open_fails;
 	uint32_t waits;
+	int fd;		      /* a descriptor that names it, as long as its entry says so */
 	uint32_t said_reason; /* the last one that was logged */
 	uint32_t dry;	      /* receives in a row that found the ring empty and did not wait */
 	uint32_t slow;	      /* how often of late a wait for room was in vain */
@@ -122,6 +123,14 @@ int pl_stream_reset(struct pl_stream *s, int fd);
  * @ret_unsent: bytes that have not left the kernel yet. Exact: tests/platform/ proves it.
  */
 int pl_stream_bytes(int fd, uint64_t *ret_read, uint64_t *ret_sent, uint32_t *ret_unsent);
+
+/** pl_stream_resync() - bytes were consumed behind our back: tcp_read is the kernel's count again
+ * Under the receive lock. true: it was too small.
+ */
+bool pl_stream_resync(struct pl_stream *s, int fd);
+
+/** pl_stream_any_fd() - a descriptor of this process that names it, or -1 */
+int pl_stream_any_fd(const struct pl_stream *s);
 
 /** pl_stream_evidence() - what the kernel of this end knows of the connection */
 int pl_stream_evidence(int fd, struct shmt_evidence *ret);

@@ -52,7 +52,9 @@ struct call {
 	size_t total, done;
 	int flags;
 	bool nonblock;
-	bool eof; /* the file ended early */
+	bool eof;  /* the file ended early */
+	bool stop; /* the kernel took less than it was given, or a signal came: that is the answer
+		    */
 };
 
 static void lower(uint32_t **count)
@@ -68,6 +70,7 @@ static ssize_t kernel_send(struct call *c, size_t len)
 	struct iovec slice[SLICES];
 	struct msghdr msg = {.msg_iov = slice};
 	const bool whole = c->done == 0 && len == c->total;
+	size_t asked = len, i;
 	ssize_t n;
 	off_t off;
 
@@ -83,6 +86,8 @@ static ssize_t kernel_send(struct call *c, size_t len)
 			msg.msg_iovlen = c->v->n;
 		} else {
 			msg.msg_iovlen = pl_vec_slice(c->v, c->done, len, slice, SLICES);
+			for (asked = 0, i = 0; i < msg.msg_iovlen; i++)
+				asked += slice[i].iov_len;
 		}
 		if (msg.msg_iovlen <= 1)
 			n = pl_real.send(c->fd, msg.msg_iovlen ? msg.msg_iov->iov_base : NULL,
@@ -90,6 +95,7 @@ static ssize_t kernel_send(struct call *c, size_t len)
 		else
 			n = pl_real.sendmsg(c->fd, &msg, flags);
 	}
+	c->stop = n < 0 || (size_t)n < asked;
 	return n < 0 ? -errno : n;
 }
 
@@ -406,8 +412,10 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 							(shmt_load_relaxed(&s->slow) < SLOW_MAX));
 					return false;
 				}
-				if (pl_real.ppoll(&p, 1, &nap, NULL) != 0)
+				if (pl_real.ppoll(&p, 1, &nap, NULL) != 0) {
+					c->stop = errno == EINTR;
 					return false;
+				}
 				turns = 31;
 			}
 			if (look_at_peer(s, c->fd))
@@ -480,15 +488,23 @@ static ssize_t send_attached(struct call *c)
 			if (n <= 0)
 				break;
 			c->done += (size_t)n;
+			if (c->stop)
+				break;
 			continue;
 		}
 		n = 0;
 		switch (send_ring(c, &ctl, &n)) {
 		case STEP_FULL:
-			if (c->nonblock && c->done)
-				goto out; /* short */
+			if (c->nonblock && c->done) {
+				/* Short. The kernel was never full: who waits for an edge is told.
+				 */
+				pl_epset_tell_again(s);
+				goto out;
+			}
 			if (wait_for_room(c, ctl))
 				break;
+			if (c->stop && c->done)
+				goto out;
 			/* fall through */
 		case STEP_LEAVE:
 			n = pl_tx_leave(s, c->fd, c->nonblock);

@@ -45,7 +45,7 @@ bool pl_writable(const void *p, size_t len)
 	return usable(p, len, 23 /* MADV_POPULATE_WRITE */, good[1]);
 }
 
-bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n)
+bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n, int flags)
 {
 	size_t i;
 
@@ -56,7 +56,8 @@ bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n)
 		return false;
 	for (i = 0; i < n; i++) {
 		/* The first page is never mapped: the kernel would answer EFAULT. */
-		if (iov[i].iov_len && (uintptr_t)iov[i].iov_base < SHMT_PAGE)
+		if (!(flags & MSG_TRUNC) && iov[i].iov_len &&
+		    (uintptr_t)iov[i].iov_base < SHMT_PAGE)
 			return false;
 		if (iov[i].iov_len > (size_t)SSIZE_MAX - v->total)
 			return false;
