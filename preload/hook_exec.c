@@ -89,6 +89,12 @@ PL_EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 	return pl_real.fexecve(fd, argv, envp);
 }
 
+PL_EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	bring_home_for_exec(envp);
+	return pl_real.execveat(dir, path, argv, envp, flags);
+}
+
 /* execl and its like: the arguments as an array. More than ARGS_MAX: E2BIG. */
 #define COLLECT_ARGS(argv, first, args)                      \
 	do {                                                 \
@@ -212,17 +218,40 @@ PL_EXPORT FILE *fdopen(int fd, const char *mode)
 	return file;
 }
 
-PL_EXPORT int vdprintf(int fd, const char *format, va_list args)
+/* libc writes out of our sight */
+static void before_dprintf(int fd)
 {
 	struct pl_stream *s = pl_hook_get(fd);
 
-	if (s) { /* libc writes out of our sight */
-		pl_stream_stay(s, COLOC_REASON_STDIO);
-		if (shmt_load(&s->attached))
-			(void)pl_tx_leave(s, fd, false);
-		pl_stream_put(s);
-	}
+	if (!s)
+		return;
+	pl_stream_stay(s, COLOC_REASON_STDIO);
+	if (shmt_load(&s->attached))
+		(void)pl_tx_leave(s, fd, false);
+	pl_stream_put(s);
+}
+
+PL_EXPORT int vdprintf(int fd, const char *format, va_list args)
+{
+	before_dprintf(fd);
 	return pl_real.vdprintf(fd, format, args);
+}
+
+PL_EXPORT int __vdprintf_chk(int fd, int flag, const char *format, va_list args)
+{
+	before_dprintf(fd);
+	return pl_real.__vdprintf_chk(fd, flag, format, args);
+}
+
+PL_EXPORT int __dprintf_chk(int fd, int flag, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = __vdprintf_chk(fd, flag, format, args);
+	va_end(args);
+	return n;
 }
 
 PL_EXPORT int dprintf(int fd, const char *format, ...)

@@ -220,7 +220,7 @@ PL_EXPORT int select(int n, fd_set *in, fd_set *out, fd_set *ex, struct timeval 
 		pl_enter();
 		return pl_real.select(n, in, out, ex, timeout);
 	}
-	if (timeout) { /* Linux tells how much is left */
+	if (timeout && ns != PL_FOREVER) { /* Linux tells how much is left */
 		left = left_of(ns, begun);
 		timeout->tv_sec = (time_t)(left / 1000000000u);
 		timeout->tv_usec = (suseconds_t)(left % 1000000000u / 1000u);

@@ -143,6 +143,11 @@ PL_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int
 	return pass ? pl_real.preadv2(fd, iov, n, off, flags) : pl_return(rc, entry_errno);
 }
 
+PL_EXPORT ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off64_t off, int flags)
+{
+	return preadv2(fd, iov, n, off, flags);
+}
+
 /* Descriptors that arrive by SCM_RIGHTS have numbers that may have meant something else. */
 static void see_passed(const struct msghdr *msg)
 {

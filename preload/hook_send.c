@@ -103,6 +103,11 @@ PL_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, in
 	return pass ? pl_real.pwritev2(fd, iov, n, off, flags) : pl_return(rc, entry_errno);
 }
 
+PL_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off64_t off, int flags)
+{
+	return pwritev2(fd, iov, n, off, flags);
+}
+
 /* A descriptor that is sent away is used out of our sight from now on. */
 static void see_passing(const struct msghdr *msg)
 {
