@@ -58,13 +58,13 @@ static void worker(void *arg)
 	}
 }
 
+/* Each message may find the loop asleep, and then goes by TCP: whether it moved is not asked. */
 static void loop_and_worker(void)
 {
 	const int64_t start = t_now_ms();
 	struct epoll_event stop = {.events = EPOLLIN, .data.fd = -1};
 	struct t_thread loop, helper;
 	int stop_ends[2];
-	uint64_t moved = t_moved_begin(pair.a);
 
 	T_OK(pipe(work));
 	T_OK(pipe(stop_ends));
@@ -79,7 +79,6 @@ static void loop_and_worker(void)
 		t_send(pair.a, len, 3, 0);
 		t_recv(pair.a, len, 3, 0);
 	}
-	t_moved_end(pair.a, moved);
 	T_EQ(T_OK(write(stop_ends[1], "x", 1)), 1);
 	t_thread_join(&loop);
 	T_OK(close(work[1]));
