@@ -99,6 +99,19 @@ static enum coloc_reason find_peer(struct coloc_local_shared *local,
 	return COLOC_REASON_NONE;
 }
 
+static struct coloc_record_shared *find_record(uint32_t first, uint32_t count, uint64_t cookie)
+{
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		struct coloc_record_shared *rec = &pl.records[(first + i) & (pl.record_count - 1)];
+
+		if (shmt_load(&rec->state) == COLOC_RECORD_LIVE && rec->cookie == cookie)
+			return rec;
+	}
+	return NULL;
+}
+
 static struct coloc_record_shared *find_or_make_record(struct coloc_local_shared *local,
 						       const struct shmt_endpoint *here,
 						       const struct shmt_endpoint *there,
@@ -106,14 +119,11 @@ static struct coloc_record_shared *find_or_make_record(struct coloc_local_shared
 {
 	const uint32_t mask = pl.record_count - 1;
 	const uint32_t first = (uint32_t)coloc_record_hash(here, there) & mask;
-	struct coloc_record_shared *rec;
+	struct coloc_record_shared *rec = find_record(first, COLOC_RECORD_WINDOW, cookie), *other;
 	uint32_t i;
 
-	for (i = 0; i < COLOC_RECORD_WINDOW; i++) {
-		rec = &pl.records[(first + i) & mask];
-		if (shmt_load_acquire(&rec->state) == COLOC_RECORD_LIVE && rec->cookie == cookie)
-			return rec;
-	}
+	if (rec)
+		return rec;
 	for (i = 0; i < COLOC_RECORD_WINDOW; i++) {
 		const uint32_t n = (first + i) & mask;
 
@@ -134,7 +144,15 @@ static struct coloc_record_shared *find_or_make_record(struct coloc_local_shared
 			 program_invocation_short_name);
 		rec->reason = COLOC_REASON_BELOW_THRESHOLD;
 		pl_record_claim(rec);
-		shmt_store_release(&rec->state, COLOC_RECORD_LIVE);
+		shmt_store(&rec->state, COLOC_RECORD_LIVE);
+		/* Two processes may come at once: the record that lies first is the socket's. */
+		other = find_record(first, i, cookie);
+		if (other) {
+			shmt_add(&rec->generation, 1);
+			shmt_and(&local->used[n / 64], ~(1ull << n % 64));
+			shmt_store(&rec->state, COLOC_RECORD_FREE);
+			return other;
+		}
 		shmt_add_relaxed(&local->totals.streams_seen, 1);
 		return rec;
 	}

@@ -29,7 +29,7 @@
 struct pl_ep_item *pl_ep_items;
 struct pl_ep_set *pl_ep_sets;
 static uint32_t *number_items; /* by descriptor: items of numbers that are no streams yet */
-static uint32_t items_free, items_top;
+static uint32_t items_free, items_top, sets_top;
 static uint64_t items_lock; /* atomic */
 static uint64_t free_lock;  /* atomic; the last of the three */
 static int kick_fd;	    /* atomic; 0 = not made */
@@ -69,7 +69,7 @@ void pl_epset_forked(void)
 	items_lock = free_lock = 0;
 	if (!number_items)
 		return;
-	for (i = 0; i < SETS_MAX && pl_ep_sets[i].refs; i++) {
+	for (i = 0; i < sets_top; i++) {
 		pl_ep_sets[i].lock = 0;
 		pl_ep_sets[i].sleepers = 0;
 	}
@@ -202,11 +202,12 @@ static int make_set(int epfd)
 		if (!shmt_cas(&set->refs, 0, 1))
 			continue;
 		set->head = set->tail = set->queued = 0;
-		set->sleepers = 0;
 		set->settled_ns = 0;
 		set->oneshot = 0;
 		memset(set->nested, 0, sizeof(set->nested));
 		set->epfd = epfd;
+		if (i >= sets_top)
+			sets_top = i + 1;
 		if (pl_fd_set(epfd, entry, PL_ENTRY(PL_EPOLL, 0, i)))
 			return (int)i;
 		shmt_store(&set->refs, 0);
@@ -230,7 +231,7 @@ void pl_epset_dup(uint32_t set)
 void pl_epset_close(uint32_t number)
 {
 	struct pl_ep_set *set = &pl_ep_sets[number];
-	enum pl_lock_result lock;
+	enum pl_lock_result lock, set_lock;
 	uint32_t i, n;
 
 	if (shmt_sub(&set->refs, 1) != 1)
@@ -249,10 +250,12 @@ void pl_epset_close(uint32_t number)
 		if (link && *link)
 			remove_item(link);
 	}
+	set_lock = pl_lock(&set->lock);
 	while (set->head) {
 		n = pl_ep_dequeue(set);
 		pl_ep_free_item(n);
 	}
+	pl_unlock(&set->lock, set_lock);
 	pl_unlock(&items_lock, lock);
 	shmt_store(&set->refs, 0);
 }
@@ -260,14 +263,16 @@ void pl_epset_close(uint32_t number)
 /* ---- awake streams -----------------------------------------------------------------------------
  */
 
-void pl_epset_awake(struct pl_stream *s)
+bool pl_epset_awake(struct pl_stream *s)
 {
 	enum pl_lock_result lock, set_lock;
 	uint32_t n;
 
 	if (shmt_load(&s->awake))
-		return;
+		return true;
 	lock = pl_lock(&items_lock);
+	if (lock == PL_LOCK_NESTED) /* a handler, in the midst of its thread's change */
+		return false;
 	shmt_store(&s->awake, 1);
 	for (n = s->items; n; n = pl_ep_items[n - 1].next) {
 		struct pl_ep_set *set = &pl_ep_sets[pl_ep_items[n - 1].set];
@@ -278,6 +283,7 @@ void pl_epset_awake(struct pl_stream *s)
 		pl_unlock(&set->lock, set_lock);
 	}
 	pl_unlock(&items_lock, lock);
+	return true;
 }
 
 bool pl_epset_sleepers(struct pl_stream *s)

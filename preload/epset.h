@@ -33,8 +33,8 @@ int pl_epset_wait(uint32_t set, int epfd, struct epoll_event *events, int max, u
 /** pl_epset_of() - the set behind a number, or -1: the real call is right */
 int pl_epset_of(int epfd);
 
-/** pl_epset_awake() - the stream is on a ring: link it in its sets */
-void pl_epset_awake(struct pl_stream *s);
+/** pl_epset_awake() - the stream is on a ring: link it in its sets. false: not now, settle it */
+bool pl_epset_awake(struct pl_stream *s);
 /** pl_epset_sleepers() - does a thread of this process sleep in a set of this stream? */
 bool pl_epset_sleepers(struct pl_stream *s);
 /** pl_epset_kick() - wake those */

@@ -204,7 +204,7 @@ static int merge(struct pl_ep_set *set, struct epoll_event *events, int have,
 /* By a buffer of ours when something is to be merged: the caller's array is written as far as told.
  */
 static int kernel_pass(struct pl_ep_set *set, int epfd, struct epoll_event *events, int have,
-		       int max)
+		       int max, const sigset_t *mask)
 {
 	struct epoll_event buffer[PASS_EVENTS], *to = have ? buffer : events;
 	int room = max - have, n = 0;
@@ -212,7 +212,7 @@ static int kernel_pass(struct pl_ep_set *set, int epfd, struct epoll_event *even
 	if (have && room > PASS_EVENTS)
 		room = PASS_EVENTS;
 	if (room) {
-		n = pl_real.epoll_wait(epfd, to, room, 0);
+		n = pl_real.epoll_pwait(epfd, to, room, 0, mask);
 		if (n < 0)
 			return have ? have : -errno;
 	}
@@ -268,6 +268,11 @@ int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max
 		/* Half of the room for each side when the kernel's turn has come. */
 		const bool due = pl_now_ns() - last_pass_ns > PASS_NS;
 
+		if (due && max == 1) { /* no room for both: by turns */
+			n = kernel_pass(set, epfd, events, 0, max, mask);
+			if (n)
+				return n;
+		}
 		n = collect(set, events, due && max > 1 ? max / 2 : max, &hot, &both);
 		if (n && !both && !(due && n < max))
 			return n;
@@ -277,13 +282,13 @@ int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max
 			(void)pl_epset_settle(number);
 		}
 		if (n || timeout_ns == 0)
-			return kernel_pass(set, epfd, events, n, max);
+			return kernel_pass(set, epfd, events, n, max, mask);
 		if (hot) {
 			pl_spin_begin(hot, &spin);
 			while (!pl_epset_ready_any(number) && pl_spin_more(&spin)) {
 				if ((spin.turns & 31) == 0 &&
 				    pl_now_ns() - last_pass_ns > PASS_NS) {
-					n = kernel_pass(set, epfd, events, 0, max);
+					n = kernel_pass(set, epfd, events, 0, max, NULL);
 					if (n)
 						break;
 				}

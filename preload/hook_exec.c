@@ -209,6 +209,9 @@ PL_EXPORT FILE *fdopen(int fd, const char *mode)
 		if (*mode == 'r' || strchr(mode, '+'))
 			n = empty_ring(s, fd, &unread);
 	}
+	/* The number is stdio's now, whose close is out of our sight. */
+	pl_stream_forget(fd);
+	(void)pl_fd_set(fd, PL_UNKNOWN, PL_PASS);
 	pl_stream_put(s);
 	errno = entry_errno;
 	file = pl_real.fdopen(fd, mode);

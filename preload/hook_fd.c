@@ -284,6 +284,13 @@ PL_EXPORT int ioctl(int fd, unsigned long request, ...)
 			pl_stream_put(s);
 		}
 		break;
+	case TIOCOUTQ: /* SIOCOUTQ */
+		s = pl_hook_get(fd);
+		if (s) {
+			*(int *)arg += (int)pl_tx_queued(s);
+			pl_stream_put(s);
+		}
+		break;
 	}
 	errno = saved;
 	return rc;

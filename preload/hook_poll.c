@@ -211,9 +211,11 @@ PL_EXPORT int select(int n, fd_set *in, fd_set *out, fd_set *ex, struct timeval 
 	uint64_t ns = PL_FOREVER, left;
 	int rc = -ENOTSUP;
 
-	if (timeout && timeout->tv_sec >= 0 && timeout->tv_usec >= 0 && timeout->tv_sec < INT32_MAX)
+	const bool sane = !timeout || (timeout->tv_sec >= 0 && timeout->tv_usec >= 0);
+
+	if (timeout && sane && timeout->tv_sec < INT32_MAX)
 		ns = (uint64_t)timeout->tv_sec * 1000000000u + (uint64_t)timeout->tv_usec * 1000u;
-	if (!timeout || ns != PL_FOREVER)
+	if (sane)
 		rc = select_streams(n, in, out, ex, ns, NULL);
 	if (rc == -ENOTSUP) {
 		errno = entry_errno;

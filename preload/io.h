@@ -39,8 +39,15 @@ size_t pl_vec_slice(const struct pl_vec *v, size_t off, size_t len, struct iovec
  */
 ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, struct msghdr *msg);
 
+/** pl_rx_left() - this thread has left its receive for good (siglongjmp) */
+void pl_rx_left(void);
+
 /** pl_rx_queued() - unread bytes in the ring that can be read now (FIONREAD adds the kernel's) */
 uint64_t pl_rx_queued(struct pl_stream *s);
+
+/** pl_tx_queued() - bytes in the ring that the other end has not read (SIOCOUTQ adds the kernel's)
+ */
+uint64_t pl_tx_queued(struct pl_stream *s);
 
 /**
  * pl_tx() - send @v as sendmsg() with @flags would. @msg: the caller's header, for what the kernel

@@ -6,6 +6,7 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "agent_proto.h"
@@ -221,11 +222,17 @@ static bool plain_stream(int fd)
 static void attach_rx(struct pl_stream *s, int fd)
 {
 	struct coloc_record_rx_shared *rx = &s->rec->rx;
-	enum pl_lock_result lock = pl_lock_try(&rx->lock);
+	enum pl_lock_result lock;
+	sigset_t all, before;
 	uint64_t consumed;
 
-	if (lock != PL_LOCK_TAKEN)
+	/* A handler of this thread would wait for ever for an attach that is under way. */
+	sigfillset(&all);
+	if (pthread_sigmask(SIG_BLOCK, &all, &before) != 0)
 		return;
+	lock = pl_lock_try(&rx->lock);
+	if (lock != PL_LOCK_TAKEN)
+		goto out;
 	if (!plain_stream(fd))
 		pl_stream_stay(s, COLOC_REASON_SOCKET_OPTION);
 	/* A1 pairs with A2 in rx.c: a receiver raises unattached, then looks at attach. */
@@ -246,6 +253,8 @@ static void attach_rx(struct pl_stream *s, int fd)
 		}
 	}
 	pl_unlock(&rx->lock, lock);
+out:
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* Every number comes from the other side of a trust line: checked before it becomes a pointer. */
@@ -290,7 +299,7 @@ void pl_stream_attach(struct pl_stream *s, int fd)
 	if (shmt_load_acquire(&rec->grant) < COLOC_GRANT_GRANTED)
 		return;
 	if (!shmt_load_acquire(&s->attached)) {
-		const enum pl_lock_result lock = pl_lock_try(&attach_lock);
+		const enum pl_lock_result lock = pl_lock(&attach_lock);
 
 		if (lock != PL_LOCK_TAKEN)
 			return;

@@ -22,6 +22,7 @@
 #include "clock.h"
 #include "epset.h"
 #include "ready.h"
+#include "undo.h"
 #include "wait.h"
 
 #define PASS_NS	  20000u
@@ -37,6 +38,22 @@ static struct waiter {
 	uint32_t asleep; /* atomic */
 	int event_fd;	 /* atomic; 0 = not made */
 } waiters[WAITERS];
+
+static uint32_t sleeping; /* atomic; threads in poll or select with streams */
+
+void pl_poll_sleep(int sleepers)
+{
+	shmt_add(&sleeping, (uint32_t)sleepers);
+	if (sleepers > 0)
+		pl_undo_push(PL_UNDO_COUNT, &sleeping);
+	else
+		pl_undo_pop();
+}
+
+bool pl_poll_sleepers(void)
+{
+	return shmt_load(&sleeping) != 0;
+}
 
 void pl_poll_kick(void)
 {
@@ -92,6 +109,7 @@ void pl_pollset_forked(void)
 			pl_real.close(waiters[i].event_fd);
 		waiters[i] = (struct waiter){0};
 	}
+	sleeping = 0;
 }
 
 bool pl_poll_own_fd(int fd)
@@ -113,7 +131,7 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 		struct pl_stream *s;
 		uint64_t entry;
 
-		if (fds[i].fd < 0)
+		if (fds[i].fd < 0 || !(fds[i].events & IN_EVENTS))
 			continue;
 		entry = pl_fd_entry(fds[i].fd);
 		if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
@@ -191,16 +209,17 @@ static struct look look(struct pollfd *fds, nfds_t n, bool fresh)
 }
 
 /* The kernel's part without waiting; events that we know of are put on top of its answer. */
-static int kernel_pass(struct pollfd *fds, nfds_t n)
+static int kernel_pass(struct pollfd *fds, nfds_t n, const sigset_t *mask)
 {
-	int rc = pl_real.poll(fds, n, 0);
+	const struct timespec zero = {0};
+	int rc = pl_real.ppoll(fds, n, &zero, mask);
 
 	last_pass_ns = pl_now_ns();
 	return rc < 0 ? -errno : look(fds, n, false).ready;
 }
 
 /* Nothing may be missed asleep: false: something is ready after all. */
-static bool settle_all(struct pollfd *fds, nfds_t n, int sleepers)
+static bool settle_all(struct pollfd *fds, nfds_t n)
 {
 	bool may_sleep = true;
 	nfds_t i;
@@ -209,24 +228,18 @@ static bool settle_all(struct pollfd *fds, nfds_t n, int sleepers)
 		struct pl_stream *s;
 		uint64_t entry;
 
-		if (fds[i].fd < 0)
+		if (fds[i].fd < 0 || !(fds[i].events & IN_EVENTS))
 			continue;
 		entry = pl_fd_entry(fds[i].fd);
-		if (PL_ENTRY_KIND(entry) == PL_EPOLL && (fds[i].events & IN_EVENTS)) {
-			pl_epset_sleep(PL_ENTRY_INDEX(entry), sleepers);
-			if (sleepers > 0 && !pl_epset_settle(PL_ENTRY_INDEX(entry)))
-				may_sleep = false;
-		}
-		if (PL_ENTRY_KIND(entry) != PL_STREAM || !(fds[i].events & IN_EVENTS))
+		if (PL_ENTRY_KIND(entry) == PL_EPOLL && !pl_epset_settle(PL_ENTRY_INDEX(entry)))
+			may_sleep = false;
+		if (PL_ENTRY_KIND(entry) != PL_STREAM)
 			continue;
 		s = pl_stream_get(fds[i].fd);
 		if (!s)
 			continue;
-		if (pl_ready_follows(s)) {
-			shmt_add(&s->rec->rx.pollers, (uint32_t)sleepers);
-			if (sleepers > 0 && !pl_ready_settle(s))
-				may_sleep = false;
-		}
+		if (pl_ready_follows(s) && !pl_ready_settle(s))
+			may_sleep = false;
 		pl_stream_put(s);
 	}
 	return may_sleep;
@@ -253,7 +266,8 @@ static int sleep_in_kernel(struct pollfd *fds, nfds_t n, uint64_t until_ns, cons
 		copy[n] = (struct pollfd){.fd = w->event_fd, .events = POLLIN};
 	}
 	rc = 0;
-	if (settle_all(fds, n, 1)) {
+	pl_poll_sleep(1);
+	if (settle_all(fds, n)) {
 		if (until_ns != PL_FOREVER) {
 			now = pl_now_ns();
 			now = until_ns > now ? until_ns - now : 0;
@@ -264,7 +278,7 @@ static int sleep_in_kernel(struct pollfd *fds, nfds_t n, uint64_t until_ns, cons
 		rc = pl_real.ppoll(copy, n + (w != NULL), timeout, mask);
 		rc = rc < 0 ? -errno : rc;
 	}
-	(void)settle_all(fds, n, -1);
+	pl_poll_sleep(-1);
 	last_pass_ns = pl_now_ns();
 	if (w) {
 		nfds_t i;
@@ -290,7 +304,7 @@ static int spin(struct pollfd *fds, nfds_t n, struct pl_stream *hot)
 	while (!ready && pl_spin_more(&spinning)) {
 		ready = look(fds, n, true).ready;
 		if (!ready && (spinning.turns & 31) == 0 && pl_now_ns() - last_pass_ns > PASS_NS)
-			ready = kernel_pass(fds, n);
+			ready = kernel_pass(fds, n, NULL);
 	}
 	pl_spin_end(hot, &spinning, ready != 0);
 	return ready;
@@ -307,10 +321,10 @@ int pl_pollset_wait(struct pollfd *fds, nfds_t n, uint64_t timeout_ns, const sig
 	for (;;) {
 		found = look(fds, n, true);
 		if (found.ready)
-			return begun - last_pass_ns > PASS_NS ? kernel_pass(fds, n) : found.ready;
+			return begun - last_pass_ns > PASS_NS ? kernel_pass(fds, n, mask)
+							      : found.ready;
 		if (timeout_ns == 0) {
-			rc = kernel_pass(fds, n);
-			return rc;
+			return kernel_pass(fds, n, mask);
 		}
 		if (found.hot) {
 			rc = spin(fds, n, found.hot);

@@ -30,6 +30,11 @@ void pl_pollset_forked(void);
 /** pl_poll_own_fd() - is @fd one of ours? */
 bool pl_poll_own_fd(int fd);
 
+/** pl_poll_sleep() - count a thread that goes to sleep in poll, select or the like; -1: is back */
+void pl_poll_sleep(int sleepers);
+/** pl_poll_sleepers() - does any thread of this process sleep so? */
+bool pl_poll_sleepers(void);
+
 /** pl_poll_kick() - threads of this process asleep in poll or select look at their streams again */
 void pl_poll_kick(void);
 

@@ -24,6 +24,7 @@
 #include "log.h"
 #include "pollset.h"
 #include "stream.h"
+#include "undo.h"
 
 #define RETRY_NS	  1000000000u
 #define ANSWER_MS	  1000
@@ -406,6 +407,7 @@ void pl_process_forked(void)
 	pl.proc = COLOC_PROCS_MAX;
 	pl_streams_forked();
 	pl_pollset_forked();
+	pl_undo_forked();
 	if (shmt_load_acquire(&pl.local))
 		(void)pl_process_agent();
 }

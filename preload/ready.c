@@ -2,7 +2,7 @@
 /*
  * ready.c - see ready.h
  *
- * Sleepers and their wake-up: who goes to sleep raises a count (rx.pollers, or the sleepers of an
+ * Sleepers and their wake-up: who goes to sleep raises a count (of poll, or the sleepers of an
  * epoll set) and then settles; who leaves a stream on the ring does so by CAS and then looks at the
  * counts. All are sequentially consistent, so one of the two sees the other.
  */
@@ -72,14 +72,33 @@ bool pl_ready_push_out(struct pl_stream *s)
 	return done;
 }
 
+/* Does another process hold the stream, as far as is known? */
+static bool other_process(const struct pl_stream *s)
+{
+	const uint32_t proc = shmt_load_relaxed(&pl.proc);
+	uint32_t i;
+
+	for (i = 0; i < COLOC_PROCS_MAX / 64; i++) {
+		const uint64_t own = i == proc / 64 ? 1ull << proc % 64 : 0;
+
+		if (shmt_load_relaxed(&s->rec->procs[i]) & ~own)
+			return true;
+	}
+	return false;
+}
+
 void pl_ready_after_receive(struct pl_stream *s)
 {
 	if (!pl_ready_follows(s) || SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) == SHMT_TCP)
 		return;
-	if (shmt_load_relaxed(&s->items))
-		pl_epset_awake(s);
-	if (PL_UNLIKELY(shmt_load(&s->rec->rx.pollers) || pl_epset_sleepers(s)) &&
-	    !pl_ready_settle(s)) {
+	if (shmt_load_relaxed(&s->items) && !pl_epset_awake(s))
+		(void)pl_ready_settle(s);
+	if (PL_UNLIKELY(other_process(s))) {
+		/* Nobody can wake a sleeper of another process but the sender. */
+		if (!pl_ready_settle(s))
+			(void)pl_ready_push_out(s);
+	}
+	if (PL_UNLIKELY(pl_poll_sleepers() || pl_epset_sleepers(s)) && !pl_ready_settle(s)) {
 		pl_epset_kick(s);
 		pl_poll_kick();
 	}

@@ -21,7 +21,9 @@
 
 #include "epset.h"
 #include "lock.h"
+#include "pollset.h"
 #include "ready.h"
+#include "undo.h"
 #include "wait.h"
 
 #define SLICES 16
@@ -34,7 +36,8 @@ struct call {
 	int flags;
 	struct msghdr *msg;
 	bool nonblock;
-	bool keep_all; /* MSG_WAITALL is the kernel's to serve */
+	bool msg_filled; /* the kernel has written the caller's header */
+	bool keep_all;	 /* MSG_WAITALL is the kernel's to serve */
 	size_t done;
 };
 
@@ -49,8 +52,15 @@ struct inside {
 /* The direction this thread is inside the kernel of: in a handler, the one it interrupted. */
 static __thread const struct shmt_dir *inside_of __attribute__((tls_model("initial-exec")));
 
+void pl_rx_left(void)
+{
+	inside_of = NULL;
+}
+
 static void close_inside(struct inside *in)
 {
+	if (in->dir || in->unattached)
+		pl_undo_pop();
 	if (in->dir) {
 		shmt_rx_exit(in->dir, in->took);
 		inside_of = in->outer;
@@ -59,13 +69,14 @@ static void close_inside(struct inside *in)
 		shmt_sub(in->unattached, 1);
 }
 
-static ssize_t kernel_receive(const struct call *c, size_t limit, int flags)
+static ssize_t kernel_receive(struct call *c, size_t limit, int flags)
 {
 	struct iovec slice[SLICES];
 	struct msghdr msg = {.msg_iov = slice};
 	ssize_t n;
 
 	if (c->done == 0 && limit >= c->v->total && c->msg) {
+		c->msg_filled = true;
 		n = pl_real.recvmsg(c->fd, c->msg, flags);
 	} else {
 		if (c->done == 0 && limit >= c->v->total) {
@@ -100,8 +111,9 @@ static ssize_t receive_unattached(struct call *c)
 	struct inside in __attribute__((cleanup(close_inside))) = {.unattached = unattached};
 	ssize_t n;
 
-	/* A2 pairs with A1 in stream.c */
+	/* A2 pairs with A1 in join.c */
 	shmt_add(unattached, 1);
+	pl_undo_push(PL_UNDO_COUNT, unattached);
 	if (shmt_load(&c->s->rec->rx.attach) != 0)
 		return -ESTALE;
 	n = kernel_receive(c, c->v->total, c->flags);
@@ -118,6 +130,7 @@ static ssize_t receive_tcp(struct call *c, int flags)
 
 	if (!shmt_rx_enter(&s->rx))
 		return -ESTALE;
+	pl_undo_push(PL_UNDO_RX, &s->rx);
 	in.dir = &s->rx;
 	in.outer = inside_of;
 	inside_of = &s->rx;
@@ -125,7 +138,7 @@ static ssize_t receive_tcp(struct call *c, int flags)
 			   flags | (c->done ? MSG_DONTWAIT : 0)); /* see wait_for_rest */
 	if (n > 0 && !(flags & MSG_PEEK))
 		in.took = (size_t)n;
-	if (n < 0 && n != -EAGAIN && n != -EINTR && n != -EFAULT)
+	if (n == -ECONNRESET || n == -EPIPE || n == -ETIMEDOUT || n == -ENOTCONN)
 		pl_stream_shut(s); /* reset, or timed out: sending fails now, too */
 	count_tcp(c, n);
 	/* End of stream, or nothing yet: only if no ring was opened meanwhile. */
@@ -151,7 +164,10 @@ static ssize_t receive_limited(struct call *c, uint64_t missing)
 			return -ESTALE;
 		if (c->nonblock)
 			return -EAGAIN;
+		/* Under the lock, but for bytes that are certain to come. */
+		pl_undo_push(PL_UNDO_LOCK, &c->s->rec->rx.lock);
 		n = kernel_receive(c, limit, flags);
+		pl_undo_pop();
 	}
 	if (n > 0 && !(c->flags & MSG_PEEK))
 		shmt_rx_took(dir, (size_t)n);
@@ -334,7 +350,7 @@ static ssize_t wait_for_rest(struct call *c)
 	if (n != -EAGAIN)
 		return n;
 	(void)getsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &len);
-	shmt_add(&c->s->rec->rx.pollers, 1);
+	pl_poll_sleep(1);
 	if (pl_ready_settle(c->s))
 		n = pl_real.poll(&p, 1,
 				 timeout.tv_sec || timeout.tv_usec
@@ -342,7 +358,7 @@ static ssize_t wait_for_rest(struct call *c)
 					 : -1);
 	else
 		n = 1;
-	shmt_sub(&c->s->rec->rx.pollers, 1);
+	pl_poll_sleep(-1);
 	return n > 0 ? receive_once(c) : n < 0 ? -EINTR : -EAGAIN;
 }
 
@@ -395,7 +411,7 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 		default:
 			if (shmt_load_acquire(&s->attached)) {
 				n = receive_attached(&c);
-				if (msg && n >= 0) {
+				if (msg && n >= 0 && !c.msg_filled) {
 					/* What TCP fills in when nothing special is on. */
 					msg->msg_namelen = 0;
 					msg->msg_controllen = 0;

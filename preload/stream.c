@@ -130,13 +130,17 @@ static struct pl_stream *stream_of(struct coloc_record_shared *rec, int fd)
 
 static struct pl_stream *adopt(int fd, uint64_t was)
 {
-	const enum pl_lock_result lock = pl_lock_try(&adopt_lock);
+	const enum pl_lock_result lock = pl_lock(&adopt_lock);
 	struct coloc_record_shared *rec = NULL;
 	struct pl_stream *s = NULL;
 	enum pl_kind kind;
 
 	if (lock != PL_LOCK_TAKEN)
-		return NULL; /* this call goes by TCP: nothing of ours is attached yet here */
+		return NULL;	      /* a handler that interrupted this very look */
+	if (pl_fd_entry(fd) != was) { /* another thread has just looked */
+		pl_unlock(&adopt_lock, lock);
+		return pl_stream_get(fd);
+	}
 	kind = pl_classify(fd, PL_ENTRY_KIND(was), &rec);
 	if (kind == PL_STREAM) {
 		s = stream_of(rec, fd);

@@ -29,6 +29,7 @@
 #include "lock.h"
 #include "log.h"
 #include "pairing.h"
+#include "undo.h"
 #include "wait.h"
 
 #define SLICES		 16
@@ -59,8 +60,10 @@ struct call {
 
 static void lower(uint32_t **count)
 {
-	if (*count)
-		shmt_sub(*count, 1);
+	if (!*count)
+		return;
+	pl_undo_pop();
+	shmt_sub(*count, 1);
 }
 
 static ssize_t kernel_send(struct call *c, size_t len)
@@ -231,9 +234,10 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 
 		if (!inside)
 			return -ESTALE;
+		pl_undo_push(PL_UNDO_COUNT, inside);
 		n = kernel_send(c, len);
 	}
-	if (n < 0 && n != -EAGAIN && n != -EINTR && attached)
+	if (attached && (n == -EPIPE || n == -ECONNRESET || n == -ETIMEDOUT || n == -ENOTCONN))
 		pl_stream_shut(s);
 	if (n > 0) {
 		shmt_count(&tx->tcp_bytes, (uint64_t)n);
@@ -604,4 +608,18 @@ ssize_t pl_tx_file(struct pl_stream *s, int fd, int in_fd, off_t *off, size_t co
 			return -errno;
 	}
 	return n;
+}
+
+uint64_t pl_tx_queued(struct pl_stream *s)
+{
+	uint64_t ctl;
+	int64_t space;
+
+	if (!shmt_load_acquire(&s->attached))
+		return 0;
+	ctl = shmt_load(&s->tx.shared->ctl);
+	if (SHMT_CTL_MODE(ctl) == SHMT_TCP)
+		return 0;
+	space = shmt_tx_space(&s->tx, ctl);
+	return space < 0 ? 0 : s->tx.ring.size - (uint64_t)space;
 }
