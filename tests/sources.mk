@@ -21,7 +21,7 @@ test_programs = $(patsubst %.c,$(O)/%,$(filter $(addsuffix /%,$(addprefix tests/
 # What else lies in a folder is shared by its programs.
 test_helpers = $(filter-out $(TEST_SRCS) $(TEST_CMOCKA_SRCS),$(sort $(wildcard tests/$(1)/*.c)))
 TEST_HELPER_SRCS := $(foreach folder,unit agent platform fuzz hook stress,$(call test_helpers,$(folder)))
-$(foreach folder,unit agent platform fuzz hook stress,$(eval \
+$(foreach folder,unit agent platform fuzz stress,$(eval \
 	$(call test_programs,$(folder)): $(call test_objs,$(call test_helpers,$(folder)))))
 
 # An agent test may use the agent's own files: all of them but those with a main().
@@ -47,6 +47,15 @@ $(patsubst %.c,$(O)/%,$(TEST_SRCS)): $(O)/%: $(O)/obj/%.o $(O)/tests/libt.a $(O)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %/libt.a,$^) \
 		$(filter %/libagent.a,$^) $(filter %/libshmt.a,$^) $(TEST_LIBS) $(CMOCKA_LIBS)
+
+# The foreign library of a hook test, initialised before libcoloc.so.
+$(O)/tests/hook/libearly.so: $(call test_objs,tests/hook/early.c) $(O)/tests/libt.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -o $@ $^
+
+$(O)/tests/hook/test_before_constructors: $(O)/tests/hook/libearly.so
+$(O)/tests/hook/test_before_constructors: TEST_LIBS = -L$(@D) -learly -Wl,-rpath,'$$ORIGIN'
 
 TESTS_RUN = V=$(V) T_BUILD=$(abspath $(O)) tests/run.sh
 
