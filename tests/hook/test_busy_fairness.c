@@ -48,9 +48,8 @@ static unsigned int look(int call, int epfd)
 			found |= (set[i].revents ? 1u : 0u) << i;
 	} else if (call == 1) {
 		struct timeval time = {.tv_sec = 4};
-		fd_set set;
+		fd_set set = {0};
 
-		FD_ZERO(&set);
 		for (int i = 0; i < 3; i++)
 			FD_SET(fds[i], &set);
 		T_CHECK(T_OK(select(FD_SETSIZE, &set, NULL, NULL, &time)) > 0);
