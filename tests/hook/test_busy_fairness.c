@@ -94,10 +94,10 @@ int main(void)
 
 			T_EQ(T_OK(write(ends[1], "p", 1)), 1);
 			t_send(quiet.a, 1, 3, 0);
-			for (int looks = 0; found != 7; looks++) {
+			while (found != 7) {
 				const unsigned int now = look(call, epfd);
 
-				T_CHECK(looks < 20000 && t_now_ms() - start < 20000);
+				T_CHECK(t_now_ms() - start < 20000);
 				if (now & 1)
 					read_some();
 				found |= now;
