@@ -56,7 +56,7 @@ static unsigned int look(int call, int epfd)
 		for (int i = 0; i < 3; i++)
 			found |= (FD_ISSET(fds[i], &set) ? 1u : 0u) << i;
 	} else {
-		struct epoll_event events[3];
+		struct epoll_event events[3] = {0};
 		const int n = (int)T_OK(epoll_wait(epfd, events, call == 2 ? 3 : 1, 4000));
 
 		T_CHECK(n > 0);
