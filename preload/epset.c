@@ -30,6 +30,7 @@ struct pl_ep_item *pl_ep_items;
 struct pl_ep_set *pl_ep_sets;
 static uint32_t *number_items; /* by descriptor: items of numbers that are no streams yet */
 static uint32_t items_free, items_top, sets_top;
+__thread uint32_t pl_ep_busy;
 static uint64_t items_lock; /* atomic */
 static uint64_t free_lock;  /* atomic; the last of the three */
 static int kick_fd;	    /* atomic; 0 = not made */
@@ -142,9 +143,9 @@ static void remove_item(uint32_t *link)
 	struct pl_ep_set *set = &pl_ep_sets[item->set];
 	const enum pl_lock_result lock = pl_lock(&set->lock);
 
+	/* Its stream stays named: a look that a handler interrupted may be at this item. */
 	*link = item->next;
-	item->s = NULL;
-	if (item->queued)
+	if (item->queued || pl_ep_busy)
 		item->removed = 1;
 	else
 		pl_ep_free_item(n);
@@ -270,8 +271,10 @@ bool pl_epset_awake(struct pl_stream *s)
 
 	if (shmt_load(&s->awake))
 		return true;
+	if (pl_ep_busy) /* a handler, in the midst of its thread's look */
+		return false;
 	lock = pl_lock(&items_lock);
-	if (lock == PL_LOCK_NESTED) /* a handler, in the midst of its thread's change */
+	if (lock == PL_LOCK_NESTED) /* the same, of its change */
 		return false;
 	shmt_store(&s->awake, 1);
 	for (n = s->items; n; n = pl_ep_items[n - 1].next) {

@@ -41,6 +41,12 @@ struct pl_ep_set {
 extern struct pl_ep_item *pl_ep_items;
 extern struct pl_ep_set *pl_ep_sets;
 
+/*
+ * Up while this thread is in the midst of a set's queue: a signal handler that interrupts it must
+ * leave the queue alone (locks are re-entrant on a thread, lists are not).
+ */
+extern __thread uint32_t pl_ep_busy __attribute__((tls_model("initial-exec")));
+
 /* The queue of awake items; under the set's lock. */
 void pl_ep_enqueue(struct pl_ep_set *set, uint32_t n);
 uint32_t pl_ep_dequeue(struct pl_ep_set *set);

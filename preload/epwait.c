@@ -53,10 +53,12 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
 		   struct pl_stream **hot, bool *both)
 {
 	const enum pl_lock_result lock = pl_lock(&set->lock);
-	uint32_t turns = set->queued, n;
+	uint32_t turns, n;
 	unsigned int i;
 	int found = 0;
 
+	pl_ep_busy++;
+	turns = set->queued;
 	*hot = NULL;
 	*both = false;
 	while (turns-- && found < max) {
@@ -85,6 +87,7 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
 			*both |= (item->events & (EPOLLOUT | EPOLLET)) == EPOLLOUT;
 		}
 	}
+	pl_ep_busy--;
 	pl_unlock(&set->lock, lock);
 	for (i = 0; i < NESTED_MAX && found < max; i++) {
 		if (!set->nested[i].set || !(set->nested[i].events & IN_EVENTS) ||
@@ -117,6 +120,7 @@ bool pl_epset_ready_any(uint32_t number)
 	unsigned int i;
 	uint32_t n;
 
+	pl_ep_busy++;
 	for (n = set->head; n && !found; n = pl_ep_items[n - 1].queue_next) {
 		const struct pl_ep_item *item = &pl_ep_items[n - 1];
 
@@ -125,6 +129,7 @@ bool pl_epset_ready_any(uint32_t number)
 		found = !(item->events & EPOLLET) ||
 			item->reported != SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1;
 	}
+	pl_ep_busy--;
 	pl_unlock(&set->lock, lock);
 	for (i = 0; i < NESTED_MAX && !found; i++)
 		found = set->nested[i].set && pl_epset_ready_any(set->nested[i].set - 1);
@@ -149,6 +154,7 @@ bool pl_epset_settle(uint32_t number)
 	unsigned int i;
 	uint32_t n;
 
+	pl_ep_busy++;
 	for (n = set->head; n; n = pl_ep_items[n - 1].queue_next) {
 		struct pl_ep_item *item = &pl_ep_items[n - 1];
 
@@ -173,6 +179,7 @@ bool pl_epset_settle(uint32_t number)
 		item->reported = 0;
 		may_sleep = false;
 	}
+	pl_ep_busy--;
 	pl_unlock(&set->lock, lock);
 	for (i = 0; i < NESTED_MAX; i++)
 		if (set->nested[i].set && !pl_epset_settle(set->nested[i].set - 1))
