@@ -45,7 +45,7 @@ wanted()
 # explore OPTIMISE MODEL DEFINES...: output of the checker in $temp/out
 explore()
 {
-	local optimise=$1 model=$2 dir=$temp/work
+	local optimise=$1 model=$2 dir=$temp/check
 	shift 2
 	rm -rf "$dir"
 	mkdir "$dir"
@@ -85,8 +85,8 @@ holds()
 	else
 		report FAIL "$*"
 		tail -n 20 "$temp/out" | sed 's/^/      /'
-		[ ! -f "$temp/work/$1.pml.trail" ] ||
-			(cd "$temp/work" && spin -t -p -g "${@:2}" "$1.pml") | tail -n 60 | sed 's/^/      /'
+		[ ! -f "$temp/check/$1.pml.trail" ] ||
+			(cd "$temp/check" && spin -t -p -g "${@:2}" "$1.pml") | tail -n 60 | sed 's/^/      /'
 	fi
 }
 
