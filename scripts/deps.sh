@@ -33,6 +33,7 @@ packages()
 		socat             test             two-way copies
 		sockperf          test             latency
 		systemd           test             systemd-analyze verify
+		python3-minimal   test             end-to-end: an ordinary program
 		mandoc            test             checks the manual pages
 		clang-format      test             lint
 		clang-tidy        test             lint
