@@ -148,14 +148,26 @@ static bool worth_a_ring(struct pl_stream *s)
 static void ask_for_ring(struct pl_stream *s, int fd)
 {
 	struct coloc_record_shared *rec = s->rec;
+	struct shmt_evidence mine;
+	enum pl_lock_result lock;
+	bool asked = false;
 
 	if (shmt_load_relaxed(&pl.local->draining)) {
 		pl_stream_reason(s, COLOC_REASON_DRAINING);
 		return;
 	}
-	if (pl_stream_evidence(fd, &rec->evidence) < 0)
+	if (pl_stream_evidence(fd, &mine) < 0)
 		return;
-	if (shmt_cas(&rec->grant, COLOC_GRANT_IDLE, COLOC_GRANT_WANTED)) {
+	/* One asks: the evidence is whole when the agent sees WANTED. */
+	lock = pl_lock_try(&rec->tx.lock);
+	if (lock != PL_LOCK_TAKEN)
+		return;
+	if (shmt_load(&rec->grant) == COLOC_GRANT_IDLE) {
+		rec->evidence = mine;
+		asked = shmt_cas(&rec->grant, COLOC_GRANT_IDLE, COLOC_GRANT_WANTED);
+	}
+	pl_unlock(&rec->tx.lock, lock);
+	if (asked) {
 		pl_stream_reason(s, COLOC_REASON_WAITING_PEER);
 		pl_process_tell(COLOC_MSG_JOIN, (uint32_t)(s->rec - pl.records), s->generation);
 	}
