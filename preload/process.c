@@ -28,6 +28,7 @@
 
 #define RETRY_NS	  1000000000u
 #define ANSWER_MS	  1000
+#define FD_HIGH		  1024 /* our descriptors lie below, where select() can still take them */
 #define SOCKET_PATH_BYTES 108
 
 struct pl_process pl = {.proc = COLOC_PROCS_MAX};
@@ -132,7 +133,8 @@ int pl_fd_high(int fd)
 	if (fd < 0)
 		return fd;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 128) {
-		const rlim_t top = limit.rlim_cur < PL_FD_MAX ? limit.rlim_cur : PL_FD_MAX;
+		/* Not higher: each fork copies the kernel's table up to the highest number. */
+		const rlim_t top = limit.rlim_cur < FD_HIGH ? limit.rlim_cur : FD_HIGH;
 
 		high = pl_real.fcntl(fd, F_DUPFD_CLOEXEC, (int)top - 64);
 	}
