@@ -99,10 +99,11 @@ static void forked_visit(struct pl_stream *s)
 
 void pl_streams_forked(void)
 {
-	if (!streams)
-		return;
+	/* Another thread of the parent may have held them: without an agent, too. */
 	adopt_lock = 0;
 	pl_join_forked();
+	if (!streams)
+		return;
 	each_stream(forked_visit);
 	pl_epset_forked();
 }
