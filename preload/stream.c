@@ -102,10 +102,9 @@ void pl_streams_forked(void)
 	/* Another thread of the parent may have held them: without an agent, too. */
 	adopt_lock = 0;
 	pl_join_forked();
-	if (!streams)
-		return;
-	each_stream(forked_visit);
 	pl_epset_forked();
+	if (streams)
+		each_stream(forked_visit);
 }
 
 /* The process's side of a record; its first sight of this life of the record makes it. */
@@ -131,11 +130,14 @@ static struct pl_stream *stream_of(struct coloc_record_shared *rec, int fd)
 
 static struct pl_stream *adopt(int fd, uint64_t was)
 {
-	const enum pl_lock_result lock = pl_lock(&adopt_lock);
+	enum pl_lock_result lock;
 	struct coloc_record_shared *rec = NULL;
 	struct pl_stream *s = NULL;
 	enum pl_kind kind;
 
+	if (pl_process_waits()) /* nothing can be found out now: no thread waits for another */
+		return NULL;
+	lock = pl_lock(&adopt_lock);
 	if (lock != PL_LOCK_TAKEN)
 		return NULL;	      /* a handler that interrupted this very look */
 	if (pl_fd_entry(fd) != was) { /* another thread has just looked */
