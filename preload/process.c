@@ -35,7 +35,7 @@ struct pl_process pl = {.proc = COLOC_PROCS_MAX};
 
 static char agent_path[SOCKET_PATH_BYTES];
 static int agent_fd = -1; /* atomic */
-static int welcomed;	  /* the connection has been answered */
+static uint32_t welcomed; /* the connection has been answered */
 static uint64_t next_try_ns;
 static uint64_t agent_starts; /* of the local memory when we were welcomed */
 static uint32_t connect_lock; /* atomic */
@@ -184,7 +184,7 @@ static void disconnect(void)
 	const int fd = agent_fd;
 
 	shmt_store(&agent_fd, -1);
-	welcomed = 0;
+	shmt_store(&welcomed, 0);
 	if (fd >= 0)
 		pl_real.close(fd);
 }
@@ -220,7 +220,7 @@ static void connect_agent(void)
 		pl_real.close(fd);
 		return;
 	}
-	welcomed = 0;
+	shmt_store(&welcomed, 0);
 	shmt_store(&agent_fd, fd);
 }
 
@@ -311,9 +311,9 @@ static void take_welcome(void)
 		disconnect();
 		return;
 	}
-	welcomed = 1;
+	shmt_store(&welcomed, 1);
 	no_agent_said = COLOC_REASON_NONE;
-	agent_starts = shmt_load_acquire(&pl.local->agent_starts);
+	shmt_store(&agent_starts, shmt_load_acquire(&pl.local->agent_starts));
 	shmt_store(&pl.proc, welcome.proc);
 	pl_streams_claim();
 }
@@ -324,20 +324,21 @@ struct coloc_local_shared *pl_process_agent(void)
 	const int saved = errno;
 	uint64_t now;
 
-	if (local && welcomed && shmt_load_relaxed(&local->agent_starts) == agent_starts)
+	if (local && shmt_load(&welcomed) &&
+	    shmt_load_relaxed(&local->agent_starts) == shmt_load(&agent_starts))
 		return local;
 	if (!shmt_cas(&connect_lock, 0, 1))
 		return local;
-	if (local && welcomed)
+	if (local && shmt_load(&welcomed))
 		disconnect(); /* another agent has taken over */
 	if (shmt_load(&agent_fd) < 0) {
 		now = pl_now_ns();
-		if (now >= next_try_ns) {
-			next_try_ns = now + RETRY_NS;
+		if (now >= shmt_load(&next_try_ns)) {
+			shmt_store(&next_try_ns, now + RETRY_NS);
 			connect_agent();
 		}
 	}
-	if (shmt_load(&agent_fd) >= 0 && !welcomed)
+	if (shmt_load(&agent_fd) >= 0 && !shmt_load(&welcomed))
 		take_welcome();
 	shmt_store(&connect_lock, 0);
 	errno = saved;
@@ -369,7 +370,7 @@ void pl_process_tell(unsigned int type, uint32_t record, uint32_t generation)
 	const int saved = errno;
 
 	(void)pl_process_agent();
-	if (welcomed &&
+	if (shmt_load(&welcomed) &&
 	    pl_real.send(shmt_load(&agent_fd), &wire, sizeof(wire), MSG_NOSIGNAL | MSG_DONTWAIT) <
 		    0 &&
 	    errno != EAGAIN && errno != EINTR && shmt_cas(&connect_lock, 0, 1)) {
@@ -390,7 +391,7 @@ void pl_process_unserved(enum coloc_reason reason)
 bool pl_process_waits(void)
 {
 	return !shmt_load_acquire(&pl.local) && shmt_load(&agent_fd) < 0 &&
-	       pl_now_ns() < next_try_ns;
+	       pl_now_ns() < shmt_load(&next_try_ns);
 }
 
 bool pl_process_own_fd(int fd)
@@ -405,7 +406,7 @@ void pl_process_forked(void)
 	pl_lock_forked();
 	connect_lock = 0;
 	disconnect(); /* our copy only: the parent's connection lives on */
-	next_try_ns = 0;
+	shmt_store(&next_try_ns, 0);
 	pl.proc = COLOC_PROCS_MAX;
 	pl_streams_forked();
 	pl_pollset_forked();
