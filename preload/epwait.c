@@ -27,7 +27,9 @@ static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_
 				       .data.u64 = item->data};
 	struct pl_stream *s = item->s;
 
-	if (!(item->events & IN_EVENTS) || !pl_ready_now(s))
+	/* An edge is due for each arrival, also behind bytes of the kernel that lie unread. */
+	if (!(item->events & IN_EVENTS) ||
+	    !(item->events & EPOLLET ? pl_ready_arrived(s) : pl_ready_now(s)))
 		return false;
 	if (item->events & EPOLLET) {
 		const uint64_t head = SHMT_CTL_VALUE(shmt_load(&s->rx.shared->ctl)) + 1;
@@ -124,7 +126,8 @@ bool pl_epset_ready_any(uint32_t number)
 	for (n = set->head; n && !found; n = pl_ep_items[n - 1].queue_next) {
 		const struct pl_ep_item *item = &pl_ep_items[n - 1];
 
-		if (item->removed || !(item->events & IN_EVENTS) || !pl_ready_now(item->s))
+		if (item->removed || !(item->events & IN_EVENTS) ||
+		    !(item->events & EPOLLET ? pl_ready_arrived(item->s) : pl_ready_now(item->s)))
 			continue;
 		found = !(item->events & EPOLLET) ||
 			item->reported != SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1;
@@ -172,8 +175,7 @@ bool pl_epset_settle(uint32_t number)
 			continue;
 		}
 		if ((item->events & EPOLLET) &&
-		    (shmt_rx_missing(&item->s->rx) ||
-		     item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1) &&
+		    item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1 &&
 		    pl_ready_push_out(item->s))
 			continue;
 		item->reported = 0;

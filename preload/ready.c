@@ -22,6 +22,14 @@ bool pl_ready_now(struct pl_stream *s)
 	return shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0;
 }
 
+bool pl_ready_arrived(struct pl_stream *s)
+{
+	const uint64_t ctl = shmt_load(&s->rx.shared->ctl);
+
+	return SHMT_CTL_MODE(ctl) != SHMT_TCP &&
+	       shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0;
+}
+
 bool pl_ready_settle(struct pl_stream *s)
 {
 	struct coloc_record_rx_shared *rx = &s->rec->rx;

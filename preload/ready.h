@@ -19,6 +19,9 @@ static inline bool pl_ready_follows(const struct pl_stream *s)
 /** pl_ready_now() - the ring has bytes that come next. No lock, no system call. */
 bool pl_ready_now(struct pl_stream *s);
 
+/** pl_ready_arrived() - the ring has bytes, maybe behind unread ones of the kernel: an arrival */
+bool pl_ready_arrived(struct pl_stream *s);
+
 /**
  * pl_ready_settle() - before sleeping in the kernel
  * Return: true: whatever comes next will come by TCP and wake us; false: there is something to read
