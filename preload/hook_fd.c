@@ -8,7 +8,6 @@
 #include "hook.h"
 
 #include <stdarg.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "epset.h"

@@ -19,7 +19,6 @@
 #include <sched.h>
 #include <string.h>
 
-#include "epset.h"
 #include "lock.h"
 #include "pollset.h"
 #include "ready.h"

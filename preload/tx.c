@@ -27,7 +27,6 @@
 #include "clock.h"
 #include "epset.h"
 #include "lock.h"
-#include "log.h"
 #include "pairing.h"
 #include "undo.h"
 #include "wait.h"
