@@ -64,16 +64,17 @@ transfer never always
 [ "$(e2e_stat A bytes_ring)" = "$ring_before" ] || fail 'a stream of a program with policy never moved'
 echo 'policy never: by TCP, as asked'
 
-# While it runs, colocctl streams tells why.
+# While it runs, colocctl streams tells why. It must run: what a process has sent before the agent has
+# answered its greeting, which may be all of a short transfer, is on no list.
 policy=always
 t_spawn B socat -u TCP-LISTEN:6999 OPEN:/dev/null
 t_wait_port B 6999 || fail 'socat does not listen'
 mkfifo "$T_DIR/fifo"
 e2e_spawn A socat -u "OPEN:$T_DIR/fifo,rdonly" "TCP:$T_ADDR_B:6999"
 exec 9>"$T_DIR/fifo"
-head -c 1000000 /dev/zero >&9
 stream_says()
 {
+	head -c 1000000 /dev/zero >&9
 	t_ctl A streams --json | jq -e --arg reason "$1" 'any(.reason == $reason)' >/dev/null
 }
 e2e_await 10 stream_says peer-silent ||
