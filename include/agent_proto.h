@@ -7,7 +7,7 @@
  * byte order: both sides run on one kernel.
  *
  *   process -> agent   HELLO, JOIN, CLOSED
- *   agent -> process   WELCOME (answers HELLO; carries descriptors), nothing else
+ *   agent -> process   WELCOME (answers HELLO, and again when a region comes; carries descriptors)
  *   tool -> agent      CONTROL       agent -> tool   DATA..., END
  *
  * A grant is not a message: the agent writes it into the stream record (record_layout.h).
@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define COLOC_PROTO_MAGIC     0x436f4c6fu
-#define COLOC_PROTO_VERSION   1u
+#define COLOC_PROTO_VERSION   2u
 #define COLOC_PROTO_MAX_BYTES 4096u /* of any packet */
 #define COLOC_DEFAULT_SOCKET  "/run/coloc/agent.sock"
 #define COLOC_DEFAULT_CONFIG  "/etc/coloc/coloc.conf"
@@ -48,7 +48,7 @@ struct coloc_header_wire {
 struct coloc_hello_wire {
 	struct coloc_header_wire header;
 	uint32_t pid;
-	uint32_t reserved;
+	uint32_t again; /* 1 = this program has said HELLO before: what it counted in its slot stays */
 	uint64_t netns; /* inode of /proc/self/ns/net */
 	char command[16];
 };
@@ -63,7 +63,9 @@ struct coloc_welcome_wire {
 	uint32_t reason; /* enum coloc_reason */
 	uint32_t proc;	 /* this process's slot: its bit in a record's procs */
 	uint64_t local_bytes;
-	uint64_t region_bytes; /* 0 = no region */
+	uint64_t region_bytes;	/* 0 = no region */
+	uint32_t region_attach; /* its number in the local memory */
+	uint32_t reserved;
 };
 
 /* JOIN: the record asks for a ring. CLOSED: this process dropped its last descriptor of it. */
@@ -99,7 +101,7 @@ struct coloc_data_wire {
 
 static_assert(sizeof(struct coloc_header_wire) == 8, "no holes");
 static_assert(sizeof(struct coloc_hello_wire) == 40, "no holes");
-static_assert(sizeof(struct coloc_welcome_wire) == 32, "no holes");
+static_assert(sizeof(struct coloc_welcome_wire) == 40, "no holes");
 static_assert(sizeof(struct coloc_data_wire) == COLOC_PROTO_MAX_BYTES, "one packet");
 
 #endif

@@ -27,7 +27,7 @@
 #include "shmt_layout.h"
 
 #define COLOC_LOCAL_MAGIC   0x31434f4c4c4f4331ULL
-#define COLOC_LOCAL_VERSION 1u
+#define COLOC_LOCAL_VERSION 2u
 #define COLOC_RECORD_WINDOW 64u
 #define COLOC_PROCS_MAX	    256u
 
@@ -128,6 +128,18 @@ struct coloc_totals_shared {
 	uint64_t reasons[COLOC_REASON_COUNT]; /* times a stream got this reason */
 };
 
+/*
+ * How many threads of a process may touch the region right now, spread over lines so that they
+ * share none. Lowered by who raised it, for a killed process by the agent. preload/gate.h
+ */
+struct coloc_gate_shared {
+	struct {
+		uint32_t inside; /* atomic */
+		uint32_t pid;	 /* agent, line 0 only: whose slot it is, as the agent sees it */
+		uint8_t pad[SHMT_LINE - 8];
+	} line[8];
+};
+
 struct coloc_local_shared {
 	uint64_t magic; /* atomic; agent, last */
 	uint32_t version;
@@ -147,7 +159,9 @@ struct coloc_local_shared {
 	uint64_t rules_version; /* atomic; agent: changes when the peer rules or settings do */
 	uint64_t agent_starts;	/* atomic; agent: changes when another agent takes over */
 	uint32_t loopback;	/* atomic; agent: 1 = streams inside this guest may move */
-	uint32_t reserved;
+	uint32_t region_removable; /* agent, before magic: 1 = gates count */
+	uint32_t region_attach;	   /* atomic; agent: number of the region as it is attached now, 0 = away */
+	uint32_t region_last;	   /* agent: the last such number */
 	struct coloc_settings settings; /* agent; each number atomic by itself */
 	struct coloc_totals_shared totals;
 	/*
@@ -162,9 +176,12 @@ struct coloc_local_shared {
 		uint32_t allow;
 	} rules[32];
 	uint64_t used[262144 / 64]; /* atomic; bit = record is not FREE; a hint for sweeps */
+	/* By process slot; the last one for fork children that have no slot yet. */
+	struct coloc_gate_shared gates[COLOC_PROCS_MAX + 1] __attribute__((aligned(SHMT_LINE)));
 };
 
 static_assert(sizeof(struct coloc_record_shared) == 8 * SHMT_LINE, "eight lines");
+static_assert(sizeof(struct coloc_gate_shared) == 8 * SHMT_LINE, "eight lines");
 static_assert(sizeof(struct coloc_record_tx_shared) == SHMT_LINE, "one line");
 static_assert(sizeof(struct coloc_record_rx_shared) == SHMT_LINE, "one line");
 

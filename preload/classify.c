@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "directory.h"
+#include "gate.h"
 #include "log.h"
 #include "record_hash.h"
 
@@ -79,7 +80,7 @@ static enum coloc_reason find_peer(struct coloc_local_shared *local,
 	uint64_t epoch;
 	int guest;
 
-	if (!pl.region.base)
+	if (!pl_gate_attach())
 		return shmt_load_relaxed(&local->region_reason) ? shmt_load(&local->region_reason)
 								: COLOC_REASON_NO_REGION;
 	if (is_loopback(there->addr) || !memcmp(here->addr, there->addr, 16)) {
@@ -159,6 +160,16 @@ static struct coloc_record_shared *find_or_make_record(struct coloc_local_shared
 	return NULL;
 }
 
+/* A region that was taken away orderly, or that is back and not mapped here yet: wait and see. */
+static bool is_coming_back(const struct coloc_local_shared *local)
+{
+	if (!pl.removable)
+		return false;
+	if (shmt_load_relaxed(&local->region_attach))
+		return pl_gate.line && !pl_gate_attach();
+	return shmt_load_relaxed(&local->draining);
+}
+
 enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **ret_rec)
 {
 	struct coloc_local_shared *local;
@@ -172,7 +183,7 @@ enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **
 	uint64_t cookie;
 	int protocol;
 
-	if (pl_process_waits())
+	if (pl_process_waits() || (pl.local && is_coming_back(pl.local)))
 		return PL_UNKNOWN;
 	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0 || protocol != IPPROTO_TCP)
 		return errno == EBADF ? PL_UNKNOWN : PL_PASS;
@@ -193,6 +204,9 @@ enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **
 	if (!local && was == PL_UNKNOWN)
 		local = pl_process_wait_agent();
 	if (!local)
+		return PL_UNKNOWN;
+	PL_IN_REGION;
+	if (is_coming_back(local))
 		return PL_UNKNOWN;
 	len = sizeof(there_sa);
 	if (getpeername(fd, (struct sockaddr *)&there_sa, &len) < 0 ||

@@ -415,6 +415,7 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 	uint32_t n, *link;
 	int number;
 
+	PL_IN_REGION;
 	if (PL_ENTRY_KIND(entry) == PL_PASS)
 		goto out;
 	if (!able) {

@@ -20,6 +20,12 @@
 
 static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
 
+/* Is its stream on a ring that this process may look at? */
+static bool is_awake(const struct pl_stream *s)
+{
+	return pl_ready_follows(s) && SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP;
+}
+
 /* Reports one item; false: it has nothing (new) to report. Under the set's lock. */
 static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_event *event)
 {
@@ -72,12 +78,11 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
 			pl_ep_free_item(n);
 			continue;
 		}
-		if (!pl_ready_follows(item->s) ||
-		    SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
+		if (!is_awake(item->s)) {
 			shmt_store(&item->s->awake, 0);
 			/* Left on the ring again meanwhile? Then its receiver may have seen awake.
 			 */
-			if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) != SHMT_TCP)
+			if (is_awake(item->s))
 				pl_ep_enqueue(set, n);
 			continue;
 		}
@@ -126,7 +131,7 @@ bool pl_epset_ready_any(uint32_t number)
 	for (n = set->head; n && !found; n = pl_ep_items[n - 1].queue_next) {
 		const struct pl_ep_item *item = &pl_ep_items[n - 1];
 
-		if (item->removed || !(item->events & IN_EVENTS) ||
+		if (item->removed || !(item->events & IN_EVENTS) || !is_awake(item->s) ||
 		    !(item->events & EPOLLET ? pl_ready_arrived(item->s) : pl_ready_now(item->s)))
 			continue;
 		found = !(item->events & EPOLLET) ||
@@ -161,7 +166,7 @@ bool pl_epset_settle(uint32_t number)
 	for (n = set->head; n; n = pl_ep_items[n - 1].queue_next) {
 		struct pl_ep_item *item = &pl_ep_items[n - 1];
 
-		if (item->removed || !(item->events & IN_EVENTS))
+		if (item->removed || !(item->events & IN_EVENTS) || !pl_ready_follows(item->s))
 			continue;
 		/* Edge-triggered: bytes may lie unread, the kernel's too, and are not told again.
 		 */
@@ -250,10 +255,13 @@ static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events
 		}
 		rc = -1;
 		errno = ENOSYS;
-		if (timeout && pl_real.epoll_pwait2)
-			rc = pl_real.epoll_pwait2(epfd, events, max, timeout, mask);
-		if (rc < 0 && errno == ENOSYS)
-			rc = pl_real.epoll_pwait(epfd, events, max, ms, mask);
+		{
+			PL_ASLEEP;
+			if (timeout && pl_real.epoll_pwait2)
+				rc = pl_real.epoll_pwait2(epfd, events, max, timeout, mask);
+			if (rc < 0 && errno == ENOSYS)
+				rc = pl_real.epoll_pwait(epfd, events, max, ms, mask);
+		}
 		rc = rc < 0 ? -errno : merge(&pl_ep_sets[number], events, 0, events, rc);
 	}
 	pl_epset_sleep(number, -1);
@@ -273,6 +281,7 @@ int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max
 	bool both;
 	int n;
 
+	PL_IN_REGION;
 	for (;;) {
 		/* Half of the room for each side when the kernel's turn has come. */
 		const bool due = pl_now_ns() - last_pass_ns > PASS_NS;

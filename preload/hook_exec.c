@@ -49,8 +49,9 @@ static void bring_home_for_exec(char *const envp[])
 			continue;
 		pl_stream_stay(s, COLOC_REASON_EXEC);
 		shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
-		if (shmt_load(&s->attached)) {
-			(void)pl_tx_leave(s, (int)fd, false);
+		(void)pl_tx_leave(s, (int)fd, false);
+		{
+			PL_IN_REGION;
 			if (pl_ready_follows(s))
 				(void)pl_ready_settle(s);
 		}
@@ -168,6 +169,7 @@ static size_t empty_ring(struct pl_stream *s, int fd, char **ret)
 	size_t have = 0, room = 0;
 	char *buf = NULL, *bigger;
 
+	PL_IN_REGION;
 	while (pl_ready_follows(s) && !pl_ready_settle(s)) {
 		const uint64_t queued = pl_rx_queued(s);
 		struct iovec iov;
@@ -204,11 +206,9 @@ PL_EXPORT FILE *fdopen(int fd, const char *mode)
 	if (!s)
 		return pl_real.fdopen(fd, mode);
 	pl_stream_stay(s, COLOC_REASON_STDIO);
-	if (shmt_load(&s->attached)) {
-		(void)pl_tx_leave(s, fd, false);
-		if (*mode == 'r' || strchr(mode, '+'))
-			n = empty_ring(s, fd, &unread);
-	}
+	(void)pl_tx_leave(s, fd, false);
+	if (*mode == 'r' || strchr(mode, '+'))
+		n = empty_ring(s, fd, &unread);
 	/* The number is stdio's now, whose close is out of our sight. */
 	pl_stream_forget(fd);
 	(void)pl_fd_set(fd, PL_UNKNOWN, PL_PASS);
@@ -229,8 +229,7 @@ static void before_dprintf(int fd)
 	if (!s)
 		return;
 	pl_stream_stay(s, COLOC_REASON_STDIO);
-	if (shmt_load(&s->attached))
-		(void)pl_tx_leave(s, fd, false);
+	(void)pl_tx_leave(s, fd, false);
 	pl_stream_put(s);
 }
 

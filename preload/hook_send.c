@@ -6,6 +6,8 @@
 
 #include <limits.h>
 
+#include "ready.h"
+
 static ssize_t send_vec(struct pl_stream *s, int fd, const struct iovec *iov, size_t n, int flags,
 			const struct msghdr *msg, bool *pass)
 {
@@ -96,7 +98,7 @@ PL_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, in
 		rc = send_vec(s, fd, iov, (size_t)n, 0, NULL, &pass);
 	} else { /* flags are the kernel's */
 		pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
-		rc = shmt_load(&s->attached) ? pl_tx_leave(s, fd, pl_stream_nonblock(s, 0)) : 0;
+		rc = pl_tx_leave(s, fd, pl_stream_nonblock(s, 0));
 		pass = rc >= 0;
 	}
 	pl_stream_put(s);
@@ -127,8 +129,7 @@ static void see_passing(const struct msghdr *msg)
 				continue;
 			pl_stream_stay(s, COLOC_REASON_PASSED);
 			shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
-			if (shmt_load(&s->attached))
-				(void)pl_tx_leave(s, fd, false);
+			(void)pl_tx_leave(s, fd, false);
 			pl_stream_put(s);
 		}
 	}
@@ -207,6 +208,12 @@ PL_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *off, size_t count)
  * splice: into a stream it goes by TCP. Out of one, only the kernel's bytes can be spliced: ring
  * bytes are copied through a small buffer, no more at once than a pipe takes in one piece.
  */
+static bool on_ring(struct pl_stream *s)
+{
+	PL_IN_REGION;
+	return pl_ready_follows(s);
+}
+
 static ssize_t splice_ring(struct pl_stream *s, int fd, int out_fd, size_t len, unsigned int flags)
 {
 	char buf[PIPE_BUF];
@@ -241,15 +248,14 @@ PL_EXPORT ssize_t splice(int in_fd, off64_t *in_off, int out_fd, off64_t *out_of
 
 	if (in) {
 		pl_stream_stay(in, COLOC_REASON_UNSERVED_CALL);
-		if (shmt_load(&in->attached)) {
+		if (on_ring(in)) {
 			rc = splice_ring(in, in_fd, out_fd, len, flags);
 			pass = false;
 		}
 		pl_stream_put(in);
 	} else if (out) {
 		pl_stream_stay(out, COLOC_REASON_UNSERVED_CALL);
-		if (shmt_load(&out->attached))
-			rc = pl_tx_leave(out, out_fd, flags & SPLICE_F_NONBLOCK);
+		rc = pl_tx_leave(out, out_fd, flags & SPLICE_F_NONBLOCK);
 		pass = rc >= 0;
 		pl_stream_put(out);
 	}

@@ -42,6 +42,10 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 /** pl_rx_left() - this thread has left its receive for good (siglongjmp) */
 void pl_rx_left(void);
 
+/** pl_rx_exit() - a receiver of @s that entered under region number @attach is back, with @took bytes
+ */
+void pl_rx_exit(struct pl_stream *s, uint32_t attach, size_t took);
+
 /** pl_rx_queued() - unread bytes in the ring that can be read now (FIONREAD adds the kernel's) */
 uint64_t pl_rx_queued(struct pl_stream *s);
 

@@ -121,9 +121,10 @@ void pl_stream_reason(struct pl_stream *s, enum coloc_reason reason)
 
 void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason)
 {
+	PL_IN_REGION;
 	shmt_or(&s->rec->flags, COLOC_RECORD_STAYS);
 	pl_stream_reason(s, reason);
-	if (shmt_load(&s->attached)) {
+	if (pl_attached(s)) {
 		shmt_or(&s->tx.shared->flags, SHMT_DIR_STOPPED);
 		shmt_rx_refuse(&s->rx);
 	}
@@ -181,6 +182,8 @@ void pl_stream_account(struct pl_stream *s, int fd, ssize_t bytes)
 	if (bytes <= 0)
 		return;
 	say_reason(s);
+	if (PL_UNLIKELY(!pl_gate_attach()))
+		pl_process_follow();
 	if (grant >= COLOC_GRANT_GRANTED) {
 		if (pl_stream_wants_attach(s))
 			pl_stream_attach(s, fd);
@@ -307,21 +310,24 @@ void pl_stream_attach(struct pl_stream *s, int fd)
 	struct coloc_record_shared *rec = s->rec;
 	const int saved = errno;
 
+	PL_IN_REGION;
+	if (!pl_gate_attach())
+		return;
 	/* Acquire pairs with the agent's release of GRANTED: seg, generation and side are there. */
 	if (shmt_load_acquire(&rec->grant) < COLOC_GRANT_GRANTED)
 		return;
-	if (!shmt_load_acquire(&s->attached)) {
+	if (!pl_attached(s)) {
 		const enum pl_lock_result lock = pl_lock(&attach_lock);
 
 		if (lock != PL_LOCK_TAKEN)
 			return;
-		if (!s->attached) {
+		if (!pl_attached(s)) {
 			if (map_segment(s) < 0) {
 				pl_stream_stay(s, COLOC_REASON_PROTOCOL_ERROR);
 				pl_unlock(&attach_lock, lock);
 				goto out;
 			}
-			shmt_store_release(&s->attached, 1);
+			shmt_store_release(&s->attached, pl_gate_attach());
 		}
 		pl_unlock(&attach_lock, lock);
 		if (shmt_cas(&rec->grant, COLOC_GRANT_GRANTED, COLOC_GRANT_ATTACHED))

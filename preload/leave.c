@@ -26,6 +26,9 @@ int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 	uint64_t begun = 0, now, ctl;
 	int rc;
 
+	PL_IN_REGION;
+	if (!pl_attached(s))
+		return 0;
 	for (;;) {
 		ctl = shmt_load(&s->tx.shared->ctl);
 		rc = shmt_tx_leave(&s->tx, ctl);
@@ -60,7 +63,8 @@ uint64_t pl_tx_queued(struct pl_stream *s)
 	uint64_t ctl;
 	int64_t space;
 
-	if (!shmt_load_acquire(&s->attached))
+	PL_IN_REGION;
+	if (!pl_attached(s))
 		return 0;
 	ctl = shmt_load(&s->tx.shared->ctl);
 	if (SHMT_CTL_MODE(ctl) == SHMT_TCP)

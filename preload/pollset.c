@@ -127,6 +127,7 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 	bool found = false;
 	nfds_t i;
 
+	PL_IN_REGION;
 	for (i = 0; i < n && !found; i++) {
 		struct pl_stream *s;
 		uint64_t entry;
@@ -275,7 +276,10 @@ static int sleep_in_kernel(struct pollfd *fds, nfds_t n, uint64_t until_ns, cons
 						 (long)(now % 1000000000u)};
 			timeout = &left;
 		}
-		rc = pl_real.ppoll(copy, n + (w != NULL), timeout, mask);
+		{
+			PL_ASLEEP;
+			rc = pl_real.ppoll(copy, n + (w != NULL), timeout, mask);
+		}
 		rc = rc < 0 ? -errno : rc;
 	}
 	pl_poll_sleep(-1);
@@ -318,6 +322,7 @@ int pl_pollset_wait(struct pollfd *fds, nfds_t n, uint64_t timeout_ns, const sig
 	struct look found;
 	int rc;
 
+	PL_IN_REGION;
 	for (;;) {
 		found = look(fds, n, true);
 		if (found.ready)

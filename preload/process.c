@@ -20,6 +20,7 @@
 #include "agent_proto.h"
 #include "clock.h"
 #include "fdtable.h"
+#include "gate.h"
 #include "lock.h"
 #include "log.h"
 #include "pollset.h"
@@ -150,6 +151,7 @@ static int send_hello(int fd)
 	struct coloc_hello_wire hello = {
 		.header = {COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_HELLO},
 		.pid = (uint32_t)getpid(),
+		.again = pl.local != NULL,
 		.netns = pl.netns,
 	};
 	union {
@@ -236,17 +238,38 @@ static bool local_is_sane(const struct coloc_local_shared *local, uint64_t bytes
 	       (uint64_t)local->record_count * local->record_bytes <= bytes - local->records_off;
 }
 
+/* Nobody uses what was mapped before: the agent has waited for that (gate.h). */
+static void map_region(const struct coloc_local_shared *local,
+		       const struct coloc_welcome_wire *welcome, int region_fd)
+{
+	enum coloc_reason reason = COLOC_REASON_NONE;
+
+	if (region_fd < 0 || !welcome->region_bytes || !welcome->region_attach ||
+	    welcome->region_attach != shmt_load(&local->region_attach) ||
+	    welcome->region_attach == pl.region_attach)
+		return;
+	shmt_store(&pl.region_attach, 0);
+	shmt_region_unmap(&pl.region);
+	if (shmt_region_map(region_fd, welcome->region_bytes, 0, &pl.region, &reason) == 0)
+		shmt_store_release(&pl.region_attach, welcome->region_attach);
+	else
+		pl_log(1, "%s: %s", agent_path, coloc_reason_text(reason));
+}
+
 static enum coloc_reason map_memories(const struct coloc_welcome_wire *welcome, int local_fd,
 				      int region_fd)
 {
 	struct coloc_local_shared *local;
-	enum coloc_reason reason = COLOC_REASON_NONE;
 	struct stat st;
 
 	if (fstat(local_fd, &st) < 0 || (uint64_t)st.st_size < sizeof(*local))
 		return COLOC_REASON_AGENT_VERSION;
-	if (pl.local) /* the agent was restarted: same file, or we cannot follow it */
-		return st.st_ino == local_ino ? COLOC_REASON_NONE : COLOC_REASON_AGENT_VERSION;
+	if (pl.local) { /* the agent was restarted: same file, or we cannot follow it */
+		if (st.st_ino != local_ino)
+			return COLOC_REASON_AGENT_VERSION;
+		map_region(pl.local, welcome, region_fd);
+		return COLOC_REASON_NONE;
+	}
 	local = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, local_fd, 0);
 	if (local == MAP_FAILED)
 		return COLOC_REASON_AGENT_VERSION;
@@ -254,12 +277,11 @@ static enum coloc_reason map_memories(const struct coloc_welcome_wire *welcome, 
 		munmap(local, st.st_size);
 		return COLOC_REASON_AGENT_VERSION;
 	}
-	if (region_fd >= 0 && welcome->region_bytes)
-		(void)shmt_region_map(region_fd, welcome->region_bytes, 0, &pl.region, &reason);
-	if (reason != COLOC_REASON_NONE || !pl.region.base)
+	pl.removable = local->region_removable;
+	map_region(local, welcome, region_fd);
+	if (region_fd < 0 || !welcome->region_bytes)
 		pl_log(1, "%s: %s", agent_path,
-		       coloc_reason_text(reason ? reason
-						: shmt_load_acquire(&local->region_reason)));
+		       coloc_reason_text(shmt_load_acquire(&local->region_reason)));
 	local_ino = st.st_ino;
 	pl.records = (struct coloc_record_shared *)((uint8_t *)local + local->records_off);
 	pl.record_count = local->record_count;
@@ -267,7 +289,8 @@ static enum coloc_reason map_memories(const struct coloc_welcome_wire *welcome, 
 	return COLOC_REASON_NONE;
 }
 
-static void take_welcome(void)
+/* false: nothing has come, or it ended the connection */
+static bool take_welcome(void)
 {
 	struct coloc_welcome_wire welcome = {.proc = COLOC_PROCS_MAX};
 	union {
@@ -287,7 +310,7 @@ static void take_welcome(void)
 
 	n = pl_real.recvmsg(agent_fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	if (n > 0)
 		for (c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
 			if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
@@ -309,13 +332,32 @@ static void take_welcome(void)
 	if (reason != COLOC_REASON_NONE) {
 		say_no_agent(reason);
 		disconnect();
-		return;
+		return false;
 	}
 	shmt_store(&welcomed, 1);
 	no_agent_said = COLOC_REASON_NONE;
 	shmt_store(&agent_starts, shmt_load_acquire(&pl.local->agent_starts));
 	shmt_store(&pl.proc, welcome.proc);
 	pl_streams_claim();
+	return true;
+}
+
+static bool new_agent(const struct coloc_local_shared *local)
+{
+	return shmt_load_relaxed(&local->agent_starts) != shmt_load(&agent_starts);
+}
+
+static bool new_region(const struct coloc_local_shared *local)
+{
+	const uint32_t attach = shmt_load_relaxed(&local->region_attach);
+
+	return attach && attach != shmt_load_relaxed(&pl.region_attach);
+}
+
+void pl_process_follow(void)
+{
+	if (new_region(pl.local))
+		(void)pl_process_agent();
 }
 
 struct coloc_local_shared *pl_process_agent(void)
@@ -324,13 +366,17 @@ struct coloc_local_shared *pl_process_agent(void)
 	const int saved = errno;
 	uint64_t now;
 
-	if (local && shmt_load(&welcomed) &&
-	    shmt_load_relaxed(&local->agent_starts) == shmt_load(&agent_starts))
+	if (local && shmt_load(&welcomed) && !new_agent(local) && !new_region(local))
 		return local;
 	if (!shmt_cas(&connect_lock, 0, 1))
 		return local;
-	if (local && shmt_load(&welcomed))
-		disconnect(); /* another agent has taken over */
+	if (local && shmt_load(&welcomed)) {
+		if (new_agent(local))
+			disconnect();
+		else
+			while (new_region(local) && take_welcome())
+				;
+	}
 	if (shmt_load(&agent_fd) < 0) {
 		now = pl_now_ns();
 		if (now >= shmt_load(&next_try_ns)) {
@@ -339,7 +385,7 @@ struct coloc_local_shared *pl_process_agent(void)
 		}
 	}
 	if (shmt_load(&agent_fd) >= 0 && !shmt_load(&welcomed))
-		take_welcome();
+		(void)take_welcome();
 	shmt_store(&connect_lock, 0);
 	errno = saved;
 	return shmt_load_acquire(&pl.local);
@@ -404,6 +450,7 @@ void pl_process_forked(void)
 	*pl.canary = 1;
 	pl.owner = getpid();
 	pl_lock_forked();
+	pl_gate = (struct pl_gate){0}; /* counted for the parent's thread */
 	connect_lock = 0;
 	disconnect(); /* our copy only: the parent's connection lives on */
 	shmt_store(&next_try_ns, 0);

@@ -35,7 +35,9 @@ struct pl_process {
 	uint32_t proc;	   /* atomic; our bit in a record's procs; COLOC_PROCS_MAX = none yet */
 	uint32_t unserved; /* atomic; enum coloc_reason: every stream stays on TCP, or NONE */
 	uint64_t netns;
-	struct shmt_region region;	      /* base NULL: none */
+	struct shmt_region region;	      /* base NULL: none; as gate.h allows */
+	uint32_t region_attach; /* atomic; its number, 0 = not mapped */
+	uint32_t removable; /* atomic; 1 = the region may be taken away: gate.h */
 	struct coloc_settings over, over_set; /* from the environment; over_set != 0: it counts */
 };
 
@@ -61,6 +63,9 @@ void pl_process_tell(unsigned int type, uint32_t record, uint32_t generation);
 
 /** pl_process_unserved() - the process does something that no stream of it may be on a ring with */
 void pl_process_unserved(enum coloc_reason reason);
+
+/** pl_process_follow() - a region has come that this process has not mapped: see about it */
+void pl_process_follow(void);
 
 /** pl_process_waits() - no agent, and it is not time to try again: nothing can be found out now */
 bool pl_process_waits(void);

@@ -13,8 +13,12 @@
 /** pl_ready_follows() - this stream's receiving word counts in this process */
 static inline bool pl_ready_follows(const struct pl_stream *s)
 {
-	return shmt_load_acquire(&s->attached) && shmt_load_acquire(&s->rec->rx.attach) == 2;
+	return pl_attached(s) && shmt_load_acquire(&s->rec->rx.attach) == 2;
 }
+
+/*
+ * All of these within PL_IN_REGION.
+ */
 
 /** pl_ready_now() - the ring has bytes that come next. No lock, no system call. */
 bool pl_ready_now(struct pl_stream *s);

@@ -42,7 +42,8 @@ struct call {
 
 /* A bracket that thread cancellation closes too. */
 struct inside {
-	const struct shmt_dir *dir; /* NULL = not inside */
+	struct pl_stream *s; /* NULL = not inside */
+	uint32_t attach;     /* the region's number when it was entered */
 	uint32_t *unattached;
 	const struct shmt_dir *outer; /* the bracket that a signal handler's one interrupted */
 	size_t took;
@@ -56,12 +57,20 @@ void pl_rx_left(void)
 	inside_of = NULL;
 }
 
+void pl_rx_exit(struct pl_stream *s, uint32_t attach, size_t took)
+{
+	if (pl_gate_attach() == attach)
+		shmt_rx_exit(&s->rx, took);
+	else /* the region went while this receiver slept: the agent counts it there now */
+		shmt_sub(&s->rec->rx.unattached, 1);
+}
+
 static void close_inside(struct inside *in)
 {
-	if (in->dir || in->unattached)
+	if (in->s || in->unattached)
 		pl_undo_pop();
-	if (in->dir) {
-		shmt_rx_exit(in->dir, in->took);
+	if (in->s) {
+		pl_rx_exit(in->s, in->attach, in->took);
 		inside_of = in->outer;
 	}
 	if (in->unattached)
@@ -74,6 +83,7 @@ static ssize_t kernel_receive(struct call *c, size_t limit, int flags)
 	struct msghdr msg = {.msg_iov = slice};
 	ssize_t n;
 
+	PL_ASLEEP;
 	if (c->done == 0 && limit >= c->v->total && c->msg) {
 		c->msg_filled = true;
 		n = pl_real.recvmsg(c->fd, c->msg, flags);
@@ -103,19 +113,24 @@ static void count_tcp(const struct call *c, ssize_t n)
 	}
 }
 
-/* Before the attach: the kernel's own receive, counted so that an attach knows of it. */
+/*
+ * Before the attach, or while the region is away: the kernel's own receive, counted so that an
+ * attach knows of it.
+ */
 static ssize_t receive_unattached(struct call *c)
 {
 	uint32_t *const unattached = &c->s->rec->rx.unattached;
 	struct inside in __attribute__((cleanup(close_inside))) = {.unattached = unattached};
+	uint32_t attach;
 	ssize_t n;
 
 	/* A2 pairs with A1 in join.c */
 	shmt_add(unattached, 1);
 	pl_undo_push(PL_UNDO_COUNT, unattached);
-	if (shmt_load(&c->s->rec->rx.attach) != 0)
+	attach = shmt_load(&c->s->rec->rx.attach);
+	if (attach == 1 || (attach == 2 && pl_gate_attach()))
 		return -ESTALE;
-	n = kernel_receive(c, c->v->total, c->flags);
+	n = kernel_receive(c, c->v->total - c->done, c->flags);
 	count_tcp(c, n);
 	return n;
 }
@@ -129,8 +144,9 @@ static ssize_t receive_tcp(struct call *c, int flags)
 
 	if (!shmt_rx_enter(&s->rx))
 		return -ESTALE;
-	pl_undo_push(PL_UNDO_RX, &s->rx);
-	in.dir = &s->rx;
+	pl_undo_push(PL_UNDO_RX, s);
+	in.attach = pl_gate_attach();
+	in.s = s;
 	in.outer = inside_of;
 	inside_of = &s->rx;
 	n = kernel_receive(c, c->v->total - c->done,
@@ -141,7 +157,7 @@ static ssize_t receive_tcp(struct call *c, int flags)
 		pl_stream_shut(s); /* reset, or timed out: sending fails now, too */
 	count_tcp(c, n);
 	/* End of stream, or nothing yet: only if no ring was opened meanwhile. */
-	if (n <= 0 && (n == 0 || n == -EAGAIN) && c->v->total > c->done &&
+	if (n <= 0 && (n == 0 || n == -EAGAIN) && c->v->total > c->done && pl_attached(s) &&
 	    SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP)
 		return -ESTALE;
 	return n;
@@ -348,17 +364,22 @@ static ssize_t wait_for_rest(struct call *c)
 	n = receive_once(c);
 	if (n != -EAGAIN)
 		return n;
+	if (!pl_ready_follows(c->s))
+		return -ESTALE;
 	(void)getsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &len);
 	pl_poll_sleep(1);
-	if (pl_ready_settle(c->s))
+	n = 1;
+	if (pl_ready_settle(c->s)) {
+		PL_ASLEEP;
 		n = pl_real.poll(&p, 1,
 				 timeout.tv_sec || timeout.tv_usec
 					 ? (int)(timeout.tv_sec * 1000 + timeout.tv_usec / 1000)
 					 : -1);
-	else
-		n = 1;
+	}
 	pl_poll_sleep(-1);
-	return n > 0 ? receive_once(c) : n < 0 ? -EINTR : -EAGAIN;
+	if (n <= 0)
+		return n < 0 ? -EINTR : -EAGAIN;
+	return pl_ready_follows(c->s) ? receive_once(c) : -ESTALE;
 }
 
 static ssize_t receive_attached(struct call *c)
@@ -371,7 +392,10 @@ static ssize_t receive_attached(struct call *c)
 		if (n <= 0)
 			break;
 		c->done += (size_t)n;
-	} while (all && c->done < c->v->total);
+		n = -ESTALE; /* if the region went meanwhile: the rest without it */
+	} while (all && c->done < c->v->total && pl_ready_follows(c->s));
+	if (n == -ESTALE && all && c->done < c->v->total)
+		return n;
 	return c->done ? (ssize_t)c->done : n;
 }
 
@@ -387,6 +411,7 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 	};
 	ssize_t n = -ESTALE;
 
+	PL_IN_REGION;
 	/* Peeking at more than there is: the kernel can wait for it, once all comes by TCP. */
 	if ((flags & (MSG_PEEK | MSG_WAITALL)) == (MSG_PEEK | MSG_WAITALL)) {
 		pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
@@ -400,25 +425,22 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 	while (n == -ESTALE) {
 		if (pl_stream_wants_attach(s))
 			pl_stream_attach(s, fd);
-		switch (shmt_load_acquire(&s->rec->rx.attach)) {
-		case 0:
+		if (pl_ready_follows(s)) {
+			n = receive_attached(&c);
+			pl_ready_after_receive(s);
+		} else if (shmt_load_acquire(&s->rec->rx.attach) == 1) {
+			shmt_pause(); /* under way in another thread, which does not sleep in it */
+		} else {
 			n = receive_unattached(&c);
-			break;
-		case 1: /* under way in another thread, which does not sleep in it */
-			shmt_pause();
-			break;
-		default:
-			if (shmt_load_acquire(&s->attached)) {
-				n = receive_attached(&c);
-				if (msg && n >= 0 && !c.msg_filled) {
-					/* What TCP fills in when nothing special is on. */
-					msg->msg_namelen = 0;
-					msg->msg_controllen = 0;
-					msg->msg_flags = 0;
-				}
-				pl_ready_after_receive(s);
-			}
+			if (n != -ESTALE && c.done)
+				n = n > 0 ? n + (ssize_t)c.done : (ssize_t)c.done;
 		}
+	}
+	if (msg && n >= 0 && !c.msg_filled) {
+		/* What TCP fills in when nothing special is on. */
+		msg->msg_namelen = 0;
+		msg->msg_controllen = 0;
+		msg->msg_flags = 0;
 	}
 	pl_stream_account(s, fd, n);
 	return n;
@@ -429,7 +451,8 @@ uint64_t pl_rx_queued(struct pl_stream *s)
 	uint64_t ctl;
 	int64_t avail;
 
-	if (!shmt_load_acquire(&s->attached) || shmt_load_acquire(&s->rec->rx.attach) != 2)
+	PL_IN_REGION;
+	if (!pl_ready_follows(s))
 		return 0;
 	ctl = shmt_load(&s->rx.shared->ctl);
 	if (SHMT_CTL_MODE(ctl) == SHMT_TCP || shmt_rx_missing(&s->rx))

@@ -249,7 +249,8 @@ static void last_close(struct pl_stream *s, int fd)
 	const struct linger now = {.l_onoff = 1, .l_linger = 0};
 	uint64_t ctl;
 
-	if (!shmt_load(&s->attached) || (shmt_load(&s->rec->flags) & COLOC_RECORD_SHARED))
+	PL_IN_REGION;
+	if (!pl_attached(s) || (shmt_load(&s->rec->flags) & COLOC_RECORD_SHARED))
 		return;
 	shmt_or(&s->rx.shared->flags, SHMT_DIR_CLOSED);
 	ctl = shmt_load(&s->rx.shared->ctl);
@@ -315,7 +316,8 @@ void pl_stream_copy(int from, int to)
 
 void pl_stream_shut(struct pl_stream *s)
 {
-	if (shmt_load(&s->attached))
+	PL_IN_REGION;
+	if (pl_attached(s))
 		shmt_or(&s->tx.shared->flags, SHMT_DIR_STOPPED);
 }
 

@@ -11,6 +11,7 @@
 #define PL_STREAM_H
 
 #include "fdtable.h"
+#include "gate.h"
 #include "process.h"
 #include "switch.h"
 
@@ -19,7 +20,7 @@ struct pl_stream {
 	uint32_t inflight;    /* atomic; calls under way in this process */
 	uint32_t fds;	      /* atomic; descriptors of this process that name it */
 	uint32_t generation;  /* of the record */
-	uint32_t attached;    /* atomic; 1 = tx and rx are mapped */
+	uint32_t attached;    /* atomic; number of the region that tx and rx are mapped in, 0 = none */
 	uint32_t items;	      /* atomic; epoll items of it, 1 + number of the first (epset.h) */
 	uint32_t awake;	      /* atomic; 1 = linked in its sets' awake lists */
 	uint32_t same_kernel; /* both ends run on one kernel: processor numbers compare */
@@ -100,11 +101,19 @@ void pl_join_forked(void);
 /** pl_stream_attach() - take a grant up: map the segment, follow the receiving direction's word */
 void pl_stream_attach(struct pl_stream *s, int fd);
 
+/** pl_attached() - the directions may be used now (gate.h) */
+static inline bool pl_attached(const struct pl_stream *s)
+{
+	const uint32_t attached = shmt_load_acquire(&s->attached);
+
+	return attached && attached == pl_gate_attach();
+}
+
 /** pl_stream_wants_attach() - true while there is something for pl_stream_attach() to do */
 static inline bool pl_stream_wants_attach(const struct pl_stream *s)
 {
-	return shmt_load_relaxed(&s->rec->grant) >= COLOC_GRANT_GRANTED &&
-	       (!shmt_load_relaxed(&s->attached) || shmt_load_relaxed(&s->rec->rx.attach) != 2);
+	return shmt_load_relaxed(&s->rec->grant) >= COLOC_GRANT_GRANTED && pl_gate_attach() &&
+	       (!pl_attached(s) || shmt_load_relaxed(&s->rec->rx.attach) != 2);
 }
 
 /** pl_stream_stay() - from now on by TCP, for @reason; unread ring bytes are still read first */

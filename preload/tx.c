@@ -76,6 +76,7 @@ static ssize_t kernel_send(struct call *c, size_t len)
 	ssize_t n;
 	off_t off;
 
+	PL_ASLEEP;
 	if (!c->v) {
 		off = c->file_off + (off_t)c->done;
 		n = pl_real.sendfile(c->fd, c->in_fd, &off, len);
@@ -204,7 +205,7 @@ static bool enter_kernel(struct pl_stream *s)
 	const enum pl_lock_result lock = pl_lock(&tx->lock);
 	enum shmt_mode mode = SHMT_TCP;
 
-	if (shmt_load_acquire(&s->attached))
+	if (pl_attached(s))
 		mode = SHMT_CTL_MODE(shmt_load(&s->tx.shared->ctl));
 	if (mode == SHMT_TCP || mode == SHMT_LEAVING)
 		shmt_add(&tx->in_kernel, 1);
@@ -217,7 +218,8 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 {
 	struct pl_stream *s = c->s;
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
-	const bool attached = shmt_load_acquire(&s->attached);
+	const bool attached = pl_attached(s);
+	const uint32_t attach = pl_gate_attach();
 	const uint64_t now = attached ? pl_now_ns() : 0;
 	size_t len = c->total - c->done;
 	bool open = false;
@@ -241,7 +243,7 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 	if (n > 0) {
 		shmt_count(&tx->tcp_bytes, (uint64_t)n);
 		shmt_store_relaxed(&s->last_send_ns, now);
-		if (open)
+		if (open && pl_gate_attach() == attach)
 			open_behind(c);
 	}
 	return n;
@@ -438,7 +440,8 @@ static ssize_t send_attached(struct call *c)
 	uint64_t ctl;
 
 	do {
-		ctl = shmt_load(&s->tx.shared->ctl);
+		/* The region may have gone while the kernel had us. */
+		ctl = pl_attached(s) ? shmt_load(&s->tx.shared->ctl) : SHMT_CTL(0, SHMT_TCP);
 		if (SHMT_CTL_MODE(ctl) == SHMT_TCP || SHMT_CTL_MODE(ctl) == SHMT_LEAVING) {
 			n = send_tcp(c, ctl);
 			if (n == -ESTALE)
@@ -486,10 +489,11 @@ static ssize_t send_call(struct call *c)
 	struct pl_stream *s = c->s;
 	ssize_t n;
 
+	PL_IN_REGION;
 	if (pl_stream_wants_attach(s))
 		pl_stream_attach(s, c->fd);
 	do {
-		if (!shmt_load_acquire(&s->attached)) {
+		if (!pl_attached(s)) {
 			n = send_tcp(c, 0);
 			break;
 		}
@@ -522,7 +526,7 @@ ssize_t pl_tx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags,
 
 		pl_stream_stay(s,
 			       flags & MSG_OOB ? COLOC_REASON_URGENT : COLOC_REASON_UNSERVED_CALL);
-		if (shmt_load(&s->attached) && pl_tx_leave(s, fd, c.nonblock) < 0)
+		if (pl_tx_leave(s, fd, c.nonblock) < 0)
 			return -EAGAIN;
 		n = kernel_send(&c, v->total);
 		if (n > 0)
@@ -546,11 +550,9 @@ ssize_t pl_tx_file(struct pl_stream *s, int fd, int in_fd, off_t *off, size_t co
 	ssize_t n;
 
 	if (begin < 0) { /* not a file: the kernel knows what to say, or serves it */
-		if (shmt_load(&s->attached)) {
-			pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
-			if (pl_tx_leave(s, fd, c.nonblock) < 0)
-				return -EAGAIN;
-		}
+		pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
+		if (pl_tx_leave(s, fd, c.nonblock) < 0)
+			return -EAGAIN;
 		n = pl_real.sendfile(fd, in_fd, off, count);
 		return n < 0 ? -errno : n;
 	}

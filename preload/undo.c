@@ -12,6 +12,7 @@
 static __thread struct {
 	const void *what;
 	enum pl_undo_kind kind;
+	uint32_t attach;
 } notes[DEPTH] __attribute__((tls_model("initial-exec")));
 static __thread volatile uint32_t depth __attribute__((tls_model("initial-exec")));
 
@@ -22,6 +23,7 @@ void pl_undo_push(enum pl_undo_kind kind, const void *what)
 	if (at < DEPTH) {
 		notes[at].what = what;
 		notes[at].kind = kind;
+		notes[at].attach = pl_gate_attach();
 	}
 	/* A handler that comes here uses the places above. */
 	depth = at + 1;
@@ -35,6 +37,12 @@ void pl_undo_pop(void)
 void pl_undo_forked(void)
 {
 	depth = 0;
+}
+
+static void exit_rx(struct pl_stream *s, uint32_t attach)
+{
+	PL_IN_REGION;
+	pl_rx_exit(s, attach, 0);
 }
 
 void pl_undo_all(void)
@@ -54,11 +62,12 @@ void pl_undo_all(void)
 			pl_unlock(what, PL_LOCK_TAKEN);
 			break;
 		case PL_UNDO_RX:
-			shmt_rx_exit(what, 0);
+			exit_rx(what, notes[at].attach);
 			break;
 		}
 	}
 	pl_rx_left();
+	pl_gate_cut();
 }
 
 PL_EXPORT void longjmp(struct __jmp_buf_tag env[1], int value)

@@ -15,7 +15,7 @@
  *   grants.c     JOIN; rings for streams inside this guest; the grant itself
  *   offers.c     rings for streams between guests
  *   reclaim.c    records whose socket is gone, segments that nobody refers to
- *   drain.c      leaving the rings
+ *   drain.c      leaving the rings; removal.c: and then the region, until it comes back
  *   control.c    verbs; answers.c: the JSON they are answered with
  *
  * One thread, one libev loop; nothing here blocks for longer than a netlink question. What lies in
@@ -81,6 +81,7 @@ struct ra_proc {
 	struct ra_conn *conn; /* NULL: it closed the connection, and lives */
 	uint64_t netns;
 	char command[16];
+	bool goes_on; /* it is the slot that ends, not the process */
 };
 
 /* A network namespace that is not the agent's, and the way to ask it. */
@@ -103,6 +104,7 @@ struct ra_user {
 	struct ra_proc *procs[COLOC_PROCS_MAX];
 	uint64_t births;
 	struct ra_netns *netns;
+	uint8_t inside[COLOC_PROCS_MAX + 1]; /* removal.c: lines not yet seen empty, by slot */
 	uint32_t sweep_at; /* word of the used bits where the next sweep goes on */
 };
 
@@ -204,7 +206,9 @@ struct ra_agent {
 	enum coloc_reason region_reason;
 	uint64_t region_mbps;
 	struct shmt_guest guest;
-	bool new_life; /* no earlier agent's records count */
+	bool new_life;	/* no earlier agent's records count */
+	bool removable; /* the region may be taken away while programs run */
+	bool away;	/* it was, orderly: its life and the records' rings go on */
 
 	/* guests.c */
 	ev_timer beat;
@@ -248,6 +252,9 @@ struct ra_agent {
 	bool draining;
 	ev_timer drain;
 
+	/* removal.c */
+	bool removing; /* said to be away; not everybody has been seen outside */
+
 	/* main.c */
 	ev_signal on_term, on_int, on_hup;
 	ev_timer watchdog;
@@ -283,6 +290,15 @@ void ra_attach(struct ra_agent *agent);
 /** ra_detach() - at the end. @forget: nothing of this life is left: give the slot back */
 void ra_detach(struct ra_agent *agent, bool forget);
 
+/** ra_attach_leave() - unmap it; the life in it goes on */
+void ra_attach_leave(struct ra_agent *agent);
+
+/**
+ * ra_attach_again() - as ra_attach(), for one that came while this agent runs
+ * @ret_same_life: the one that it had before. Return: 0 or -errno, region_reason says why
+ */
+int ra_attach_again(struct ra_agent *agent, bool *ret_same_life);
+
 /* ---- guests.c ----------------------------------------------------------------------------------
  */
 
@@ -298,6 +314,10 @@ const char *ra_guest_name(const struct ra_agent *agent, uint32_t slot, char *nam
 int ra_residency_start(struct ra_agent *agent);
 /** ra_residency_update() - look at all addresses again: the directory gets what is different */
 void ra_residency_update(struct ra_agent *agent);
+/** ra_residency_leave() - the region goes, with what is published in it; ra_residency_enter() - there
+ * is one */
+void ra_residency_leave(struct ra_agent *agent);
+void ra_residency_enter(struct ra_agent *agent);
 void ra_residency_stop(struct ra_agent *agent);
 
 /* ---- local.c -----------------------------------------------------------------------------------
@@ -403,6 +423,8 @@ void ra_conn_answer(struct ra_agent *agent, struct ra_conn *conn, char *json, in
  */
 int ra_proc_hello(struct ra_agent *agent, struct ra_conn *conn,
 		  const struct coloc_hello_wire *hello, int diag_fd);
+/** ra_proc_welcome() - tell it of the memories, again; 0 or -errno */
+int ra_proc_welcome(const struct ra_agent *agent, const struct ra_conn *conn);
 /** ra_proc_disconnected() - its connection is closed; it may live on */
 void ra_proc_disconnected(struct ra_agent *agent, struct ra_proc *proc);
 /** ra_proc_free() - without looking at its records: for the end of the agent */
@@ -443,6 +465,7 @@ int ra_segment_make(struct ra_agent *agent, const struct shmt_guest ends[2], uin
 int ra_local_try(struct ra_agent *agent, const struct ra_ref *ref, const struct ra_sock *sock);
 
 void ra_offers_start(struct ra_agent *agent);
+void ra_offers_stop(struct ra_agent *agent);
 /** ra_offers_now() - look at offers at once, and often for a while */
 void ra_offers_now(struct ra_agent *agent);
 /** ra_offer_begin() - ask the other end's agent; sets the record OFFERED, or refuses it */
@@ -469,11 +492,28 @@ void ra_reclaim_proc(struct ra_agent *agent, const struct ra_proc *proc);
 void ra_drain_start(struct ra_agent *agent);
 /** ra_drain() - no new rings, and out of the old ones; ra_resume() - the reverse */
 void ra_drain(struct ra_agent *agent);
-void ra_resume(struct ra_agent *agent);
+/* Return: 0; -errno: the region that was taken away is not there: the drain goes on */
+int ra_resume(struct ra_agent *agent);
 /** ra_drain_granted() - a grant that was decided before the drain began */
 void ra_drain_granted(struct ra_agent *agent, struct ra_user *user, uint32_t record);
 /** ra_streams_on_ring() - streams of which a direction is not in mode TCP */
 uint32_t ra_streams_on_ring(const struct ra_agent *agent);
+
+/* ---- removal.c ---------------------------------------------------------------------------------
+ */
+
+/** ra_removal_begin() - every stream is on TCP and stays there: the region is said to be away */
+void ra_removal_begin(struct ra_agent *agent);
+/** ra_removal_pass() - how many processes may still be at it; 0: it is let go now */
+uint32_t ra_removal_pass(struct ra_agent *agent);
+/** ra_removal_users() - who has to be out of the region before a drain of it is over; 0: over */
+uint32_t ra_removal_users(const struct ra_agent *agent);
+/** ra_removal_forget() - @proc is dead: its threads are not inside any more */
+void ra_removal_forget(const struct ra_proc *proc);
+/** ra_removal_number() - give @user's memory a number of the region, if it is there and has none */
+void ra_removal_number(struct ra_agent *agent, struct ra_user *user);
+/** ra_removal_end() - attach the region if there is none; 0, or -errno and region_reason */
+int ra_removal_end(struct ra_agent *agent);
 
 /* ---- control.c, answers.c ----------------------------------------------------------------------
  */

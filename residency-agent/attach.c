@@ -38,6 +38,7 @@ struct life {
 	uint8_t domain[16];
 	char boot_id[40];
 	uint64_t epoch; /* 0 = no region in that life */
+	unsigned int away; /* 1 = the region was let go orderly; the life goes on */
 };
 
 static int read_text(int folder_fd, const char *path, char *text, size_t size)
@@ -95,8 +96,9 @@ static bool read_life(struct ra_agent *agent, struct life *ret_life)
 	if (got <= 0)
 		return false;
 	memset(ret_life, 0, sizeof(*ret_life));
-	return sscanf(text, "identity %32s\nboot %39s\ndomain %32s\nepoch %" SCNu64 "\n", identity,
-		      ret_life->boot_id, domain, &ret_life->epoch) == 4 &&
+	return sscanf(text,
+		      "identity %32s\nboot %39s\ndomain %32s\nepoch %" SCNu64 "\naway %u\n", identity,
+		      ret_life->boot_id, domain, &ret_life->epoch, &ret_life->away) == 5 &&
 	       hex_scan(ret_life->identity, identity, 16) && hex_scan(ret_life->domain, domain, 16);
 }
 
@@ -107,8 +109,9 @@ static void write_life(struct ra_agent *agent)
 
 	hex_print(identity, agent->identity, 16);
 	hex_print(domain, agent->region.domain_id, 16);
-	len = snprintf(text, sizeof(text), "identity %s\nboot %s\ndomain %s\nepoch %" PRIu64 "\n",
-		       identity, agent->boot_id, domain, agent->guest.epoch);
+	len = snprintf(text, sizeof(text),
+		       "identity %s\nboot %s\ndomain %s\nepoch %" PRIu64 "\naway %d\n", identity,
+		       agent->boot_id, domain, agent->guest.epoch, agent->away);
 	if (ftruncate(agent->guest_fd, 0) < 0 || pwrite(agent->guest_fd, text, len, 0) != len)
 		ra_log(SD_WARNING, "%s/guest: cannot be written: a restart will begin a new life",
 		       agent->folder);
@@ -319,23 +322,81 @@ static int enter_region(struct ra_agent *agent, const struct life *life)
 	return rc;
 }
 
+static void say_attached(const struct ra_agent *agent)
+{
+	ra_log(SD_INFO,
+	       "region %s: %" PRIu64 " MiB, %" PRIu64 " MB/s; guest %u '%s', epoch %" PRIu64,
+	       agent->region_path, agent->region.bytes >> 20, agent->region_mbps,
+	       agent->guest.slot, agent->name, agent->guest.epoch);
+}
+
 void ra_attach(struct ra_agent *agent)
 {
+	const char *path =
+		agent->region_override ? agent->region_override : agent->conf.region_path;
 	struct life life;
 	bool known;
 
+	agent->removable = agent->conf.region_removable == RA_REMOVABLE_YES ||
+			   (agent->conf.region_removable == RA_REMOVABLE_AUTO &&
+			    (!strcmp(path, "auto") || !strncmp(path, "/sys/", 5)));
 	find_names(agent);
 	known = read_life(agent, &life) && !strcmp(life.boot_id, agent->boot_id);
 	agent->new_life = !known;
 	if (map_region(agent) == 0 && enter_region(agent, known ? &life : NULL) == 0)
-		ra_log(SD_INFO,
-		       "region %s: %" PRIu64 " MiB, %" PRIu64
-		       " MB/s; guest %u '%s', epoch %" PRIu64,
-		       agent->region_path, agent->region.bytes >> 20, agent->region_mbps,
-		       agent->guest.slot, agent->name, agent->guest.epoch);
-	else if (known && life.epoch)
+		say_attached(agent);
+	else if (known && life.epoch && life.away) {
+		agent->away = agent->draining = true;
+		return; /* until it comes back, as it would for the last agent */
+	} else if (known && life.epoch)
 		agent->new_life = true; /* its rings are out of reach */
 	write_life(agent);
+}
+
+void ra_attach_leave(struct ra_agent *agent)
+{
+	agent->away = true;
+	write_life(agent);
+	/* Its descriptor stays: a file's lock says that this life goes on. */
+	shmt_region_unmap(&agent->region);
+	close_fd(&agent->region_test_fd);
+	agent->guest = (struct shmt_guest){.slot = SHMT_NO_GUEST};
+	agent->region_reason = COLOC_REASON_DRAINING;
+	memset(agent->watch, 0, sizeof(agent->watch));
+}
+
+static bool same_file(int a, int b)
+{
+	struct stat of_a, of_b;
+
+	return a >= 0 && fstat(a, &of_a) == 0 && fstat(b, &of_b) == 0 &&
+	       of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
+int ra_attach_again(struct ra_agent *agent, bool *ret_same_life)
+{
+	struct life life;
+	const bool known = read_life(agent, &life) && life.epoch && life.away;
+	int old_fd = agent->region_fd, rc;
+
+	agent->region_fd = -1;
+	rc = map_region(agent);
+	if (rc == 0 && same_file(old_fd, agent->region_fd)) {
+		close_fd(&agent->region_fd);
+		agent->region_fd = old_fd;
+		old_fd = -1;
+	}
+	close_fd(&old_fd);
+	if (rc == 0)
+		rc = enter_region(agent, known ? &life : NULL);
+	if (rc < 0)
+		return rc;
+	*ret_same_life = known && life.epoch == agent->guest.epoch;
+	agent->away = false;
+	agent->region_reason = COLOC_REASON_NONE;
+	write_life(agent);
+	say_attached(agent);
+	return 0;
 }
 
 void ra_detach(struct ra_agent *agent, bool forget)

@@ -117,8 +117,22 @@ static json_t *select_on_ring(const json_t *streams)
 	return left;
 }
 
-/* Shows the count whenever it changes. Return: streams still on a ring, or NULL: no answer */
-static json_t *wait_for_rings(const struct ctl_options *options, int64_t deadline)
+/* Processes that may still look at a region which is to go; -1: no answer */
+static int ask_region_users(const struct ctl_options *options)
+{
+	json_t *status = ctl_ask_or_complain(options, COLOC_VERB_STATUS, NULL);
+	const int users =
+		status ? (int)ctl_number(json_object_get(status, "draining"), "region_users") : -1;
+
+	json_decref(status);
+	return users;
+}
+
+/*
+ * Shows the count whenever it changes. Return: streams still on a ring, or NULL: no answer. None:
+ * @ret_users tells whether the region is out of use too.
+ */
+static json_t *wait_for_rings(const struct ctl_options *options, int64_t deadline, int *ret_users)
 {
 	const bool terminal = isatty(STDERR_FILENO) == 1;
 	size_t count, last = SIZE_MAX;
@@ -136,7 +150,8 @@ static json_t *wait_for_rings(const struct ctl_options *options, int64_t deadlin
 			fprintf(stderr, "%sdraining: %zu %s on a ring%s", terminal ? "\r" : "",
 				count, count == 1 ? "stream" : "streams", terminal ? "  " : "\n");
 		last = count;
-		if (count == 0 || look >= deadline)
+		*ret_users = count ? 1 : ask_region_users(options);
+		if (*ret_users <= 0 || look >= deadline)
 			break;
 		json_decref(left);
 		look += DRAIN_LOOK_MS;
@@ -151,32 +166,35 @@ int ctl_drain(const struct ctl_options *options)
 {
 	const int64_t begin = now_ms();
 	json_t *answer, *left;
+	int failed, users;
 	size_t count;
-	int failed;
 
 	answer = ctl_ask_or_complain(options, COLOC_VERB_DRAIN, &failed);
 	if (!answer)
 		return failed;
 	json_decref(answer);
-	left = wait_for_rings(options, begin + (int64_t)options->timeout_s * 1000);
+	left = wait_for_rings(options, begin + (int64_t)options->timeout_s * 1000, &users);
 	if (!left)
 		return CTL_EXIT_AGENT;
 	count = json_array_size(left);
 
 	if (options->json) {
-		answer = json_pack("{s:b, s:I, s:O}", "drained", count == 0, "milliseconds",
-				   (json_int_t)(now_ms() - begin), "left", left);
+		answer = json_pack("{s:b, s:I, s:i, s:O}", "drained", users == 0, "milliseconds",
+				   (json_int_t)(now_ms() - begin), "region_users", users, "left", left);
 		ctl_show_json(stdout, answer);
 		json_decref(answer);
-	} else if (count == 0) {
+	} else if (users == 0) {
 		printf("drained in %.1f s: every stream is on TCP; 'colocctl resume' lets them back\n",
 		       (double)(now_ms() - begin) / 1000);
+	} else if (count == 0) {
+		printf("not drained within %d s: %d %s may still be at the region\n",
+		       options->timeout_s, users, users == 1 ? "process" : "processes");
 	} else {
 		printf("not drained within %d s; still on a ring:\n", options->timeout_s);
 		ctl_show_streams(stdout, left);
 	}
 	json_decref(left);
-	return count == 0 ? CTL_EXIT_OK : CTL_EXIT_NO;
+	return users == 0 ? CTL_EXIT_OK : CTL_EXIT_NO;
 }
 
 /* ---- top ------------------------------------------------------------------------------------- */

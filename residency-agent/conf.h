@@ -28,6 +28,7 @@ struct ra_rule {
 struct ra_conf {
 	struct coloc_settings shim;
 	char region_path[RA_CONF_VALUE_BYTES];
+	enum { RA_REMOVABLE_AUTO, RA_REMOVABLE_YES, RA_REMOVABLE_NO } region_removable;
 	uint64_t region_size, region_ring_bytes, region_min_read_mbps;
 	char guest_name[RA_CONF_VALUE_BYTES]; /* empty = host name */
 	uint64_t guest_suspect_ms;

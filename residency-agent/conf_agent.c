@@ -108,6 +108,19 @@ static int set_region_path(struct ra_conf *conf, const char *value, char *why)
 	return take_string(conf->region_path, value, why);
 }
 
+static int set_region_removable(struct ra_conf *conf, const char *value, char *why)
+{
+	bool yes = false;
+	int rc = 0;
+
+	conf->region_removable = RA_REMOVABLE_AUTO;
+	if (!strcmp(value, "auto"))
+		return 0;
+	rc = take_bool(&yes, value, why);
+	conf->region_removable = yes ? RA_REMOVABLE_YES : RA_REMOVABLE_NO;
+	return rc < 0 ? refuse(why, "'%s' is neither auto, yes nor no", value) : 0;
+}
+
 static int set_region_size(struct ra_conf *conf, const char *value, char *why)
 {
 	return take_size(&conf->region_size, value, SHMT_REGION_MIN_BYTES, 1ULL << 40, why);

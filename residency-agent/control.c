@@ -30,8 +30,10 @@ static void answer_error(struct ra_agent *agent, struct ra_conn *conn, int statu
 
 static char *answer_draining(const struct ra_agent *agent)
 {
-	return dump(json_pack("{s:b, s:i}", "draining", agent->draining, "streams_on_ring",
-			      (int)ra_streams_on_ring(agent)));
+	return dump(json_pack("{s:b, s:i, s:i, s:s}", "draining", agent->draining, "streams_on_ring",
+			      (int)ra_streams_on_ring(agent), "region_users",
+			      (int)ra_removal_users(agent), "region",
+			      coloc_reason_name(agent->region_reason)));
 }
 
 static bool may_change(const struct ra_conn *conn)
@@ -51,6 +53,20 @@ static void reload(struct ra_agent *agent, struct ra_conn *conn)
 			agent, conn,
 			dump(json_pack("{s:b, s:s}", "reloaded", 1, "config", agent->config_path)),
 			0);
+}
+
+static void resume(struct ra_agent *agent, struct ra_conn *conn)
+{
+	char why[160];
+	const int rc = ra_resume(agent);
+
+	if (rc == 0) {
+		ra_conn_answer(agent, conn, answer_draining(agent), 0);
+		return;
+	}
+	snprintf(why, sizeof(why), "the region is not back (%s): still drained",
+		 coloc_reason_text(agent->region_reason));
+	answer_error(agent, conn, rc, why);
 }
 
 void ra_control(struct ra_agent *agent, struct ra_conn *conn, uint32_t verb)
@@ -80,8 +96,7 @@ void ra_control(struct ra_agent *agent, struct ra_conn *conn, uint32_t verb)
 		return;
 	case COLOC_VERB_RESUME:
 		ra_log(SD_NOTICE, "resumed, as user %u asked", (unsigned int)conn->uid);
-		ra_resume(agent);
-		ra_conn_answer(agent, conn, answer_draining(agent), 0);
+		resume(agent, conn);
 		return;
 	case COLOC_VERB_RELOAD:
 		reload(agent, conn);

@@ -98,10 +98,10 @@ static void leave(struct ra_agent *agent, struct ra_user *user, uint32_t index)
 
 static void set_flags(struct shmt_seg_shared *seg, unsigned int side)
 {
-	const struct shmt_dir rx = direction(seg, !side);
+	const struct shmt_dir rx = direction(seg, !side), tx = direction(seg, side);
 
 	shmt_rx_refuse(&rx);
-	shmt_or(&seg->dir[side].flags, SHMT_DIR_STOPPED);
+	shmt_tx_stop(&tx);
 }
 
 /* The shim uses the same flags for a stream that must stay on TCP; it says so in the record first.
@@ -150,9 +150,14 @@ static void on_pass(struct ev_loop *loop, ev_timer *timer, int events)
 	uint32_t index;
 
 	(void)events;
-	for (user = agent->users; user; user = user->next)
+	for (user = agent->removing ? NULL : agent->users; user; user = user->next)
 		ra_for_each_used(user, index) leave(agent, user, index);
-	if (ra_streams_on_ring(agent) == 0)
+	if (!agent->removing && ra_streams_on_ring(agent) > 0)
+		return;
+	/* Neither end can open a ring any more (set_flags), so none is open from now on. */
+	if (agent->removable && !agent->removing)
+		ra_removal_begin(agent);
+	if (!agent->removing || ra_removal_pass(agent) == 0)
 		ev_timer_stop(loop, timer);
 }
 
@@ -184,14 +189,23 @@ void ra_drain(struct ra_agent *agent)
 	ev_timer_again(agent->loop, &agent->drain);
 }
 
-void ra_resume(struct ra_agent *agent)
+int ra_resume(struct ra_agent *agent)
 {
+	const bool away = agent->away;
 	struct shmt_seg_shared *seg;
 	struct ra_user *user;
 	uint32_t index;
+	int rc;
 
+	/* Streams that a region was promised to wait for it. */
+	rc = ra_removal_end(agent);
+	if (rc < 0 && away)
+		return rc;
 	agent->draining = false;
+	agent->removing = false;
 	ev_timer_stop(agent->loop, &agent->drain);
+	for (user = agent->users; user; user = user->next)
+		ra_removal_number(agent, user); /* those of a removal that did not come to its end */
 	if (agent->region.base)
 		shmt_guest_set_state(&agent->region, &agent->guest, SHMT_GUEST_LIVE);
 	for (user = agent->users; user; user = user->next) {
@@ -205,6 +219,7 @@ void ra_resume(struct ra_agent *agent)
 		}
 	}
 	ra_local_publish(agent);
+	return 0;
 }
 
 void ra_drain_start(struct ra_agent *agent)

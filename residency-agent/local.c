@@ -85,7 +85,7 @@ void ra_local_publish(struct ra_agent *agent)
 		publish(agent, user);
 }
 
-static void format(struct ra_user *user)
+static void format(const struct ra_agent *agent, struct ra_user *user)
 {
 	struct coloc_local_shared *shared = user->shared;
 
@@ -96,10 +96,12 @@ static void format(struct ra_user *user)
 	shared->record_count = user->record_count;
 	shared->record_bytes = sizeof(struct coloc_record_shared);
 	shared->uid = user->uid;
+	shared->region_removable = agent->removable;
 }
 
 /* An earlier agent's: of this build, and as long as it says? */
-static bool is_sane(const struct coloc_local_shared *shared, uint64_t bytes, uid_t uid)
+static bool is_sane(const struct ra_agent *agent, const struct coloc_local_shared *shared,
+		    uint64_t bytes, uid_t uid)
 {
 	const uint64_t count = shared->record_count;
 
@@ -107,6 +109,7 @@ static bool is_sane(const struct coloc_local_shared *shared, uint64_t bytes, uid
 	       shared->version == COLOC_LOCAL_VERSION && shared->header_bytes == sizeof(*shared) &&
 	       shared->record_bytes == sizeof(struct coloc_record_shared) && shared->uid == uid &&
 	       count >= COLOC_RECORD_WINDOW && count <= 262144 && (count & (count - 1)) == 0 &&
+	       shared->region_removable == agent->removable &&
 	       shared->records_off == records_off() && shared->bytes == bytes &&
 	       file_bytes(count) == bytes;
 }
@@ -188,7 +191,8 @@ static struct ra_user *create(struct ra_agent *agent, uid_t uid)
 		unmap(user);
 		goto fail;
 	}
-	format(user);
+	format(agent, user);
+	ra_removal_number(agent, user);
 	publish(agent, user);
 	user->shared->agent_starts = 1;
 	shmt_store_relaxed(&user->shared->heartbeat, agent->heartbeat);
@@ -271,7 +275,7 @@ static void restore(struct ra_agent *agent, const char *name)
 		close(fd);
 		return;
 	}
-	if (!is_sane(user->shared, user->bytes, uid) ||
+	if (!is_sane(agent, user->shared, user->bytes, uid) ||
 	    take_in(agent, user, user->shared->record_count) < 0) {
 		ra_log(SD_WARNING, "%s/%s: not of this version, made anew", agent->folder, name);
 		unmap(user);
@@ -353,6 +357,19 @@ void ra_local_mend(struct ra_agent *agent)
 /* ---- begin and end -----------------------------------------------------------------------------
  */
 
+/* Processes that died while no agent ran; those that live go on counting where they do. */
+static void forget_dead(struct ra_user *user)
+{
+	struct ra_proc proc = {.user = user};
+
+	for (proc.slot = 0; proc.slot < COLOC_PROCS_MAX; proc.slot++) {
+		const pid_t pid = (pid_t)user->shared->gates[proc.slot].line[0].pid;
+
+		if (pid > 0 && kill(pid, 0) < 0 && errno == ESRCH)
+			ra_removal_forget(&proc);
+	}
+}
+
 void ra_local_start(struct ra_agent *agent)
 {
 	struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
@@ -368,6 +385,11 @@ void ra_local_start(struct ra_agent *agent)
 			restore(agent, entry->d_name);
 	if (folder)
 		closedir(folder);
+	for (user = agent->users; user; user = user->next) {
+		forget_dead(user);
+		if (!agent->draining)
+			ra_removal_number(agent, user);
+	}
 	ra_local_publish(agent);
 	/* Processes see by this that they have to say HELLO again; the rest is ready for them. */
 	for (user = agent->users; user; user = user->next)

@@ -320,8 +320,8 @@ static void end(struct ra_agent *agent)
 	ra_local_stop(agent, forget);
 	ra_detach(agent, forget);
 	free(agent->waits.at);
+	ra_offers_stop(agent);
 	free(agent->inbox.at);
-	free(agent->in_inbox);
 	free(agent->rechecks.at);
 	free(agent->leaks.at);
 	close(agent->diag_fd);

@@ -472,6 +472,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *timer, int events)
 
 void ra_offers_now(struct ra_agent *agent)
 {
+	if (!agent->region.base)
+		return;
 	agent->last_active = ev_now(agent->loop);
 	schedule(agent);
 }
@@ -513,4 +515,13 @@ void ra_offers_start(struct ra_agent *agent)
 	ev_timer_init(&agent->tick, on_tick, 0, LOOK_IDLE_S);
 	agent->tick.data = agent;
 	schedule(agent);
+}
+
+void ra_offers_stop(struct ra_agent *agent)
+{
+	if (agent->in_inbox)
+		ev_timer_stop(agent->loop, &agent->tick);
+	agent->inbox.count = 0;
+	free(agent->in_inbox);
+	agent->in_inbox = NULL;
 }

@@ -67,6 +67,8 @@ static void end_proc(struct ra_agent *agent, struct ra_proc *proc)
 	struct ra_user *user = proc->user;
 
 	ra_log(SD_DEBUG, "process %d '%s' is gone", (int)proc->pid, proc->command);
+	if (!proc->goes_on)
+		ra_removal_forget(proc);
 	ra_reclaim_proc(agent, proc);
 	ra_proc_free(agent, proc);
 	ra_diag_forget(user);
@@ -128,7 +130,8 @@ static int send_welcome(const struct ra_agent *agent, const struct ra_conn *conn
 		welcome.proc = conn->proc->slot;
 		welcome.local_bytes = conn->proc->user->bytes;
 		fds[0] = conn->proc->user->fd;
-		if (agent->region.base) {
+		welcome.region_attach = shmt_load(&conn->proc->user->shared->region_attach);
+		if (agent->region.base && welcome.region_attach) {
 			welcome.region_bytes = agent->region.bytes;
 			fds[count++] = agent->region_fd;
 		}
@@ -143,14 +146,22 @@ static int send_welcome(const struct ra_agent *agent, const struct ra_conn *conn
 	return sendmsg(conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
+int ra_proc_welcome(const struct ra_agent *agent, const struct ra_conn *conn)
+{
+	return send_welcome(agent, conn, COLOC_REASON_NONE);
+}
+
 /* The same process said HELLO before and lost that connection: exec, or closed it. */
-static void end_earlier(struct ra_agent *agent, struct ra_user *user, pid_t pid)
+static void end_earlier(struct ra_agent *agent, struct ra_user *user, pid_t pid, bool same_program)
 {
 	uint32_t i;
 
-	for (i = 0; pid > 0 && i < COLOC_PROCS_MAX; i++)
-		if (user->procs[i] && user->procs[i]->pid == pid && !user->procs[i]->conn)
-			end_proc(agent, user->procs[i]);
+	for (i = 0; pid > 0 && i < COLOC_PROCS_MAX; i++) {
+		if (!user->procs[i] || user->procs[i]->pid != pid || user->procs[i]->conn)
+			continue;
+		user->procs[i]->goes_on = same_program;
+		end_proc(agent, user->procs[i]);
+	}
 }
 
 static int free_slot(const struct ra_user *user)
@@ -194,6 +205,7 @@ static struct ra_proc *make_proc(struct ra_agent *agent, struct ra_conn *conn, s
 		proc->dead.data = proc;
 		ev_io_start(agent->loop, &proc->dead);
 	}
+	user->shared->gates[slot].line[0].pid = (uint32_t)conn->pid;
 	user->procs[slot] = proc;
 	conn->proc = proc;
 	return proc;
@@ -210,7 +222,7 @@ int ra_proc_hello(struct ra_agent *agent, struct ra_conn *conn,
 	else
 		user = ra_user_get(agent, conn->uid);
 	if (user) {
-		end_earlier(agent, user, conn->pid);
+		end_earlier(agent, user, conn->pid, hello->again);
 		if (make_proc(agent, conn, user, hello))
 			ra_diag_offer(agent, user, hello->netns, diag_fd);
 		else

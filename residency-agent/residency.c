@@ -246,6 +246,18 @@ static void on_event(struct ev_loop *loop, ev_io *io, int events)
 		ra_residency_update(agent);
 }
 
+void ra_residency_leave(struct ra_agent *agent)
+{
+	agent->addresses.count = 0;
+}
+
+void ra_residency_enter(struct ra_agent *agent)
+{
+	agent->addresses.count = 0;
+	inherit(agent);
+	ra_residency_update(agent);
+}
+
 int ra_residency_start(struct ra_agent *agent)
 {
 	struct sockaddr_nl address = {

@@ -150,6 +150,13 @@ void shmt_rx_refuse(const struct shmt_dir *dir)
 	change_word(dir);
 }
 
+void shmt_tx_stop(const struct shmt_dir *dir)
+{
+	/* As X8: numbers are handed out atomically, so S's side may take one as well. */
+	shmt_or(&dir->shared->flags, SHMT_DIR_STOPPED);
+	change_word(dir);
+}
+
 void shmt_rx_answer(const struct shmt_dir *dir, uint64_t ctl)
 {
 	/* S may publish meanwhile (the head moves) or leave; both make the caller look again. */

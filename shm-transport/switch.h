@@ -51,6 +51,11 @@ bool shmt_tx_publish(const struct shmt_dir *dir, uint64_t ctl, size_t len);
  */
 int shmt_tx_leave(const struct shmt_dir *dir, uint64_t ctl);
 
+/** shmt_tx_stop() - S's own end is to open no more: sets STOPPED; an opening under way fails
+ * Any process of S's guest, and its agent.
+ */
+void shmt_tx_stop(const struct shmt_dir *dir);
+
 /* ---- receiver -------------------------------------------------------------------------------- */
 
 /** shmt_rx_enter() - about to receive from the kernel without a limit

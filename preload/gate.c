@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gate.h"
+
+__thread struct pl_gate pl_gate;
+
+/* By thread, so that threads of one process do not share a line; which one does not matter. */
+static uint32_t *own_line(void)
+{
+	const uint32_t proc = shmt_load(&pl.proc);
+	const uint64_t mix = (uint64_t)(uintptr_t)&pl_gate * 0x9e3779b97f4a7c15ull;
+
+	return &pl.local->gates[proc < COLOC_PROCS_MAX ? proc : COLOC_PROCS_MAX]
+			.line[mix >> 61]
+			.inside;
+}
+
+/* G1: counted first, then the look; pairs with the agent's G2: away first, then the counts. */
+static void count_in(uint32_t *line)
+{
+	uint32_t attach;
+
+	shmt_add(line, 1);
+	attach = shmt_load(&pl.local->region_attach);
+	pl_gate.line = line;
+	pl_gate.attach = attach == shmt_load_acquire(&pl.region_attach) ? attach : 0;
+}
+
+struct pl_gate pl_gate_enter_slow(void)
+{
+	const struct pl_gate before = pl_gate;
+
+	count_in(own_line());
+	return before;
+}
+
+void pl_gate_leave_slow(const struct pl_gate *before)
+{
+	uint32_t *const line = pl_gate.line;
+
+	pl_gate = *before;
+	if (line)
+		shmt_sub(line, 1);
+}
+
+struct pl_gate pl_gate_sleep_slow(void)
+{
+	const struct pl_gate before = pl_gate;
+
+	pl_gate = (struct pl_gate){0};
+	if (before.line)
+		shmt_sub(before.line, 1);
+	return before;
+}
+
+void pl_gate_wake_slow(const struct pl_gate *before)
+{
+	if (before->line)
+		count_in(before->line);
+}
+
+void pl_gate_cut(void)
+{
+	pl_gate_leave_slow(&(const struct pl_gate){0});
+}
