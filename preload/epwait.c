@@ -242,6 +242,7 @@ static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events
 	uint64_t now;
 
 	pl_epset_sleep(number, 1);
+	pl_gate_look();
 	pl_ep_sets[number].settled_ns = pl_now_ns();
 	if (pl_epset_settle(number)) {
 		if (until_ns != UINT64_MAX) {

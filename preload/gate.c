@@ -58,6 +58,18 @@ void pl_gate_wake_slow(const struct pl_gate *before)
 		count_in(before->line);
 }
 
+void pl_gate_look_slow(void)
+{
+	uint32_t attach = shmt_load(&pl.local->region_attach);
+
+	if (attach && attach != shmt_load_acquire(&pl.region_attach)) {
+		pl_process_follow();
+		attach = shmt_load(&pl.local->region_attach);
+	}
+	if (pl_gate.line)
+		pl_gate.attach = attach == shmt_load_acquire(&pl.region_attach) ? attach : 0;
+}
+
 void pl_gate_cut(void)
 {
 	pl_gate_leave_slow(&(const struct pl_gate){0});

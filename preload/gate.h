@@ -10,6 +10,11 @@
  * sees the other. Nobody is counted while asleep in the kernel: a sleeper looks again when it comes
  * back.
  *
+ * That the region is there cannot change for who is counted in. That it is away can: so who acts on
+ * that looks again (pl_gate_look(), pl_gate_stale()) once it has announced what others look at: a
+ * receiver after rx.unattached, a sender under its lock, a sleeper after it is counted as one. tests/
+ * model/detach.pml
+ *
  * Each time the region comes it has another number (attach). What a thread learnt under one number
  * is void under the next: a segment is mapped anew, a receiver that entered the kernel before is in
  * rx.unattached now (docs/protocol.md, section 9).
@@ -68,6 +73,22 @@ static inline void pl_gate_wake(const struct pl_gate *before)
 static inline uint32_t pl_gate_attach(void)
 {
 	return PL_UNLIKELY(pl.removable) ? pl_gate.attach : shmt_load_relaxed(&pl.region_attach);
+}
+
+void pl_gate_look_slow(void);
+
+/** pl_gate_look() - within PL_IN_REGION: is the region (still) away, or here now? */
+static inline void pl_gate_look(void)
+{
+	if (PL_UNLIKELY(pl.removable))
+		pl_gate_look_slow();
+}
+
+/** pl_gate_stale() - this thread takes the region to be away, and it is not: pl_gate_look() */
+static inline bool pl_gate_stale(void)
+{
+	return PL_UNLIKELY(pl.removable) && !pl_gate.attach &&
+	       shmt_load(&pl.local->region_attach) != 0;
 }
 
 /** pl_gate_cut() - the thread's stack is cut: its scopes are over */

@@ -268,6 +268,7 @@ static int sleep_in_kernel(struct pollfd *fds, nfds_t n, uint64_t until_ns, cons
 	}
 	rc = 0;
 	pl_poll_sleep(1);
+	pl_gate_look();
 	if (settle_all(fds, n)) {
 		if (until_ns != PL_FOREVER) {
 			now = pl_now_ns();

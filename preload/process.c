@@ -238,12 +238,18 @@ static bool local_is_sane(const struct coloc_local_shared *local, uint64_t bytes
 	       (uint64_t)local->record_count * local->record_bytes <= bytes - local->records_off;
 }
 
-/* Nobody uses what was mapped before: the agent has waited for that (gate.h). */
-static void map_region(const struct coloc_local_shared *local,
-		       const struct coloc_welcome_wire *welcome, int region_fd)
+/*
+ * Nobody uses what was mapped before: the agent has waited for that. Counted in, so that this one
+ * does not go while it is looked at (gate.h).
+ */
+static void map_region(struct coloc_local_shared *local, const struct coloc_welcome_wire *welcome,
+		       int region_fd)
 {
 	enum coloc_reason reason = COLOC_REASON_NONE;
 
+	pl.removable = local->region_removable;
+	shmt_store_release(&pl.local, local);
+	PL_IN_REGION;
 	if (region_fd < 0 || !welcome->region_bytes || !welcome->region_attach ||
 	    welcome->region_attach != shmt_load(&local->region_attach) ||
 	    welcome->region_attach == pl.region_attach)
@@ -277,15 +283,13 @@ static enum coloc_reason map_memories(const struct coloc_welcome_wire *welcome, 
 		munmap(local, st.st_size);
 		return COLOC_REASON_AGENT_VERSION;
 	}
-	pl.removable = local->region_removable;
+	local_ino = st.st_ino;
+	pl.records = (struct coloc_record_shared *)((uint8_t *)local + local->records_off);
+	pl.record_count = local->record_count;
 	map_region(local, welcome, region_fd);
 	if (region_fd < 0 || !welcome->region_bytes)
 		pl_log(1, "%s: %s", agent_path,
 		       coloc_reason_text(shmt_load_acquire(&local->region_reason)));
-	local_ino = st.st_ino;
-	pl.records = (struct coloc_record_shared *)((uint8_t *)local + local->records_off);
-	pl.record_count = local->record_count;
-	shmt_store_release(&pl.local, local);
 	return COLOC_REASON_NONE;
 }
 

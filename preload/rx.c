@@ -128,7 +128,8 @@ static ssize_t receive_unattached(struct call *c)
 	shmt_add(unattached, 1);
 	pl_undo_push(PL_UNDO_COUNT, unattached);
 	attach = shmt_load(&c->s->rec->rx.attach);
-	if (attach == 1 || (attach == 2 && pl_gate_attach()))
+	/* On a ring, maybe, by another thread: that the region is away may be over by now. */
+	if (attach == 1 || (attach == 2 && (pl_gate_attach() || pl_gate_stale())))
 		return -ESTALE;
 	n = kernel_receive(c, c->v->total - c->done, c->flags);
 	count_tcp(c, n);
@@ -368,6 +369,7 @@ static ssize_t wait_for_rest(struct call *c)
 		return -ESTALE;
 	(void)getsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, &len);
 	pl_poll_sleep(1);
+	pl_gate_look();
 	n = 1;
 	if (pl_ready_settle(c->s)) {
 		PL_ASLEEP;
@@ -432,7 +434,9 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 			shmt_pause(); /* under way in another thread, which does not sleep in it */
 		} else {
 			n = receive_unattached(&c);
-			if (n != -ESTALE && c.done)
+			if (n == -ESTALE)
+				pl_wait_mapped();
+			else if (c.done)
 				n = n > 0 ? n + (ssize_t)c.done : (ssize_t)c.done;
 		}
 	}

@@ -207,10 +207,20 @@ static bool enter_kernel(struct pl_stream *s)
 
 	if (pl_attached(s))
 		mode = SHMT_CTL_MODE(shmt_load(&s->tx.shared->ctl));
+	/* Another thread may have opened its ring by now, if the region is not away any more. */
+	else if (pl_gate_stale() && shmt_load(&s->rec->grant) >= COLOC_GRANT_GRANTED)
+		mode = SHMT_RING;
 	if (mode == SHMT_TCP || mode == SHMT_LEAVING)
 		shmt_add(&tx->in_kernel, 1);
 	pl_unlock(&tx->lock, lock);
 	return mode == SHMT_TCP || mode == SHMT_LEAVING;
+}
+
+static void look_again(struct call *c)
+{
+	pl_wait_mapped();
+	if (pl_stream_wants_attach(c->s))
+		pl_stream_attach(c->s, c->fd);
 }
 
 /* Modes TCP and LEAVING. -ESTALE: the word changed, look again. */
@@ -233,8 +243,11 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 		uint32_t *inside __attribute__((cleanup(lower))) =
 			enter_kernel(s) ? &tx->in_kernel : NULL;
 
-		if (!inside)
+		if (!inside) {
+			if (!pl_attached(s))
+				look_again(c);
 			return -ESTALE;
+		}
 		pl_undo_push(PL_UNDO_COUNT, inside);
 		n = kernel_send(c, len);
 	}

@@ -16,6 +16,15 @@ uint32_t pl_note_cpu(uint32_t *shared_cpu)
 	return cpu;
 }
 
+void pl_wait_mapped(void)
+{
+	pl_gate_look();
+	if (pl_gate_stale()) {
+		PL_ASLEEP;
+		(void)pl_real.poll(NULL, 0, 1);
+	}
+}
+
 void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin)
 {
 	const uint32_t cpu = pl_note_cpu(&s->rx.shared->r_cpu);

@@ -28,6 +28,12 @@ static inline bool pl_same_cpu(const struct pl_stream *s, uint32_t own_cpu, uint
 	return s->same_kernel && peer_cpu == own_cpu;
 }
 
+/**
+ * pl_wait_mapped() - the stream may be on a ring of a region that this process has not mapped: see
+ * about it, and wait a moment if that fails (its tie to the agent is broken)
+ */
+void pl_wait_mapped(void);
+
 /** pl_spin_begin() - how long may a reader of @s look? */
 void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin);
 

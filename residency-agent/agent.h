@@ -423,8 +423,8 @@ void ra_conn_answer(struct ra_agent *agent, struct ra_conn *conn, char *json, in
  */
 int ra_proc_hello(struct ra_agent *agent, struct ra_conn *conn,
 		  const struct coloc_hello_wire *hello, int diag_fd);
-/** ra_proc_welcome() - tell it of the memories, again; 0 or -errno */
-int ra_proc_welcome(const struct ra_agent *agent, const struct ra_conn *conn);
+/** ra_proc_welcome() - tell it of the memories again, the region having number @attach; 0 or -errno */
+int ra_proc_welcome(const struct ra_agent *agent, const struct ra_conn *conn, uint32_t attach);
 /** ra_proc_disconnected() - its connection is closed; it may live on */
 void ra_proc_disconnected(struct ra_agent *agent, struct ra_proc *proc);
 /** ra_proc_free() - without looking at its records: for the end of the agent */

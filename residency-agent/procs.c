@@ -110,7 +110,7 @@ static int peer_pid_fd(const struct ra_conn *conn)
 }
 
 static int send_welcome(const struct ra_agent *agent, const struct ra_conn *conn,
-			enum coloc_reason reason)
+			enum coloc_reason reason, uint32_t attach)
 {
 	struct coloc_welcome_wire welcome = {
 		.header = {COLOC_PROTO_MAGIC, COLOC_PROTO_VERSION, COLOC_MSG_WELCOME},
@@ -130,8 +130,8 @@ static int send_welcome(const struct ra_agent *agent, const struct ra_conn *conn
 		welcome.proc = conn->proc->slot;
 		welcome.local_bytes = conn->proc->user->bytes;
 		fds[0] = conn->proc->user->fd;
-		welcome.region_attach = shmt_load(&conn->proc->user->shared->region_attach);
-		if (agent->region.base && welcome.region_attach) {
+		welcome.region_attach = attach;
+		if (agent->region.base && attach) {
 			welcome.region_bytes = agent->region.bytes;
 			fds[count++] = agent->region_fd;
 		}
@@ -146,9 +146,9 @@ static int send_welcome(const struct ra_agent *agent, const struct ra_conn *conn
 	return sendmsg(conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-int ra_proc_welcome(const struct ra_agent *agent, const struct ra_conn *conn)
+int ra_proc_welcome(const struct ra_agent *agent, const struct ra_conn *conn, uint32_t attach)
 {
-	return send_welcome(agent, conn, COLOC_REASON_NONE);
+	return send_welcome(agent, conn, COLOC_REASON_NONE, attach);
 }
 
 /* The same process said HELLO before and lost that connection: exec, or closed it. */
@@ -235,5 +235,6 @@ int ra_proc_hello(struct ra_agent *agent, struct ra_conn *conn,
 	if (reason != COLOC_REASON_NONE)
 		ra_log(SD_NOTICE, "process %d of user %u is not served: %s", (int)conn->pid,
 		       (unsigned int)conn->uid, coloc_reason_text(reason));
-	return send_welcome(agent, conn, reason);
+	return send_welcome(agent, conn, reason,
+			    user ? shmt_load(&user->shared->region_attach) : 0);
 }

@@ -123,13 +123,19 @@ void ra_removal_forget(const struct ra_proc *proc)
 void ra_removal_number(struct ra_agent *agent, struct ra_user *user)
 {
 	struct coloc_local_shared *shared = user->shared;
+	struct ra_conn *conn, *next;
 
 	if (!agent->region.base || agent->removing || shmt_load(&shared->region_attach))
 		return;
 	fold(agent, user); /* an earlier agent may have been about to */
-	shared->region_last++;
-	if (!shared->region_last)
-		shared->region_last = 1;
+	shared->region_last += shared->region_last == UINT32_MAX ? 2 : 1;
+	/* The descriptor first: who sees the number finds it waiting. */
+	for (conn = agent->conns; conn; conn = next) {
+		next = conn->next;
+		if (conn->proc && conn->proc->user == user &&
+		    ra_proc_welcome(agent, conn, shared->region_last) < 0)
+			ra_conn_drop(agent, conn, "it does not read: it will come again");
+	}
 	shmt_store(&shared->region_attach, shared->region_last);
 }
 
@@ -152,7 +158,6 @@ static void void_rings(struct ra_user *user)
 int ra_removal_end(struct ra_agent *agent)
 {
 	struct ra_user *user;
-	struct ra_conn *conn, *next;
 	bool same_life;
 	int rc;
 
@@ -168,10 +173,5 @@ int ra_removal_end(struct ra_agent *agent)
 	}
 	ra_residency_enter(agent);
 	ra_offers_start(agent);
-	for (conn = agent->conns; conn; conn = next) {
-		next = conn->next;
-		if (conn->proc && ra_proc_welcome(agent, conn) < 0)
-			ra_conn_drop(agent, conn, "it does not read: it will come again");
-	}
 	return 0;
 }

@@ -14,21 +14,22 @@
 # line is "N passed, N failed".
 #
 # T_BUILD   where the programs are (default build)
-# T_MODES   modes of the hook tests and the stress test (default "tcp none ring back"): plain,
-#           preloaded without an agent, on the ring, and drained and resumed; see tests/lib/t.h
+# T_MODES   modes of the hook tests and the stress test (default "tcp none ring back gone"): plain,
+#           preloaded without an agent, on the ring, drained and resumed, and the same with the region
+#           taken away meanwhile; see tests/lib/t.h
 # T_SEED    seed of stress and fuzz programs (default random, printed)
 # T_SECONDS how long each of those runs (default 5)
 set -u
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$(realpath -m "${T_BUILD:-$root/build}")
-modes=${T_MODES:-tcp none ring back}
+modes=${T_MODES:-tcp none ring back gone}
 seed=${T_SEED:-$((RANDOM * 32768 + RANDOM))}
 seconds=${T_SECONDS:-5}
 temp=$(mktemp -d -t coloc-test.XXXXXX)
 passed=0 failed=0 skipped=0
 names=()
-agent_pid='' toggler_pid='' test_pid=''
+agent_pid='' agent_removable='' toggler_pid='' test_pid=''
 
 cleanup()
 {
@@ -105,11 +106,13 @@ preload_list() # BUILD
 }
 
 # The agent is the plain build's whatever is preloaded: what is looked at is the programs.
-start_agent() # BUILD
+start_agent() # REMOVABLE
 {
+	[ "$agent_removable" = "$1" ] || stop_agent
 	[ -z "$agent_pid" ] || return 0
+	agent_removable=$1
 	export COLOC_AGENT=$temp/agent.sock
-	"$build/residency-agent" --foreground --socket "$COLOC_AGENT" --region "$temp/region" \
+	COLOC_REGION_REMOVABLE=$1 "$build/residency-agent" --foreground --socket "$COLOC_AGENT" --region "$temp/region" \
 		>"$temp/agent.log" 2>&1 &
 	agent_pid=$!
 	"$build/colocctl" --socket "$COLOC_AGENT" --wait 10 status >/dev/null 2>&1 && return 0
@@ -134,7 +137,7 @@ stop_agent()
 	unset COLOC_AGENT
 }
 
-# Every 50 ms another state: what the tests' mode "back" means.
+# Every 50 ms another state: what the tests' modes "back" and "gone" mean.
 start_toggler()
 {
 	(
@@ -166,6 +169,7 @@ in_mode()
 	local vars=(T_MODE="$mode" COLOC_POLICY=always LD_PRELOAD="$(preload_list "$from")")
 	case $mode in
 	tcp) vars=(T_MODE=tcp) ;;
+	gone) vars+=(T_MODE=back) ;;
 	none) vars+=(T_MODE=tcp COLOC_AGENT="$temp/nobody.sock") ;;
 	esac
 	run_one "$label [$mode]" "$limit" env "${vars[@]}" "$@"
@@ -174,14 +178,16 @@ in_mode()
 # for_modes FUNCTION BUILD: FUNCTION MODE BUILD with what the mode needs around it
 for_modes()
 {
-	local mode
+	local mode removable
 	for mode in $modes; do
-		if [[ $mode == ring || $mode == back ]] && ! start_agent; then
+		removable=no
+		[ "$mode" != gone ] || removable=yes
+		if [[ $mode == ring || $mode == back || $mode == gone ]] && ! start_agent $removable; then
 			failed=$((failed + 1))
 			echo "FAIL  mode $mode: no agent"
 			continue
 		fi
-		[ "$mode" != back ] || start_toggler
+		[[ $mode != back && $mode != gone ]] || start_toggler
 		"$1" "$mode" "$2"
 		stop_toggler
 	done
