@@ -163,7 +163,7 @@ static struct coloc_record_shared *find_or_make_record(struct coloc_local_shared
 /* A region that was taken away orderly, or that is back and not mapped here yet: wait and see. */
 static bool is_coming_back(const struct coloc_local_shared *local)
 {
-	if (!pl.removable)
+	if (!shmt_load_acquire(&pl.removable))
 		return false;
 	if (shmt_load_relaxed(&local->region_attach))
 		return pl_gate.line && !pl_gate_attach();

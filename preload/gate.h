@@ -41,23 +41,23 @@ void pl_gate_wake_slow(const struct pl_gate *before);
 
 static inline struct pl_gate pl_gate_enter(void)
 {
-	return PL_UNLIKELY(pl.removable) ? pl_gate_enter_slow() : (struct pl_gate){0};
+	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) ? pl_gate_enter_slow() : (struct pl_gate){0};
 }
 
 static inline void pl_gate_leave(const struct pl_gate *before)
 {
-	if (PL_UNLIKELY(pl.removable))
+	if (PL_UNLIKELY(shmt_load_acquire(&pl.removable)))
 		pl_gate_leave_slow(before);
 }
 
 static inline struct pl_gate pl_gate_sleep(void)
 {
-	return PL_UNLIKELY(pl.removable) ? pl_gate_sleep_slow() : (struct pl_gate){0};
+	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) ? pl_gate_sleep_slow() : (struct pl_gate){0};
 }
 
 static inline void pl_gate_wake(const struct pl_gate *before)
 {
-	if (PL_UNLIKELY(pl.removable))
+	if (PL_UNLIKELY(shmt_load_acquire(&pl.removable)))
 		pl_gate_wake_slow(before);
 }
 
@@ -72,7 +72,7 @@ static inline void pl_gate_wake(const struct pl_gate *before)
 /** pl_gate_attach() - the number of the region that this thread may use now; 0: none */
 static inline uint32_t pl_gate_attach(void)
 {
-	return PL_UNLIKELY(pl.removable) ? pl_gate.attach : shmt_load_relaxed(&pl.region_attach);
+	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) ? pl_gate.attach : shmt_load_relaxed(&pl.region_attach);
 }
 
 void pl_gate_look_slow(void);
@@ -80,14 +80,14 @@ void pl_gate_look_slow(void);
 /** pl_gate_look() - within PL_IN_REGION: is the region (still) away, or here now? */
 static inline void pl_gate_look(void)
 {
-	if (PL_UNLIKELY(pl.removable))
+	if (PL_UNLIKELY(shmt_load_acquire(&pl.removable)))
 		pl_gate_look_slow();
 }
 
 /** pl_gate_stale() - this thread takes the region to be away, and it is not: pl_gate_look() */
 static inline bool pl_gate_stale(void)
 {
-	return PL_UNLIKELY(pl.removable) && !pl_gate.attach &&
+	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) && !pl_gate.attach &&
 	       shmt_load(&pl.local->region_attach) != 0;
 }
 

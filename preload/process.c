@@ -247,8 +247,6 @@ static void map_region(struct coloc_local_shared *local, const struct coloc_welc
 {
 	enum coloc_reason reason = COLOC_REASON_NONE;
 
-	pl.removable = local->region_removable;
-	shmt_store_release(&pl.local, local);
 	PL_IN_REGION;
 	if (region_fd < 0 || !welcome->region_bytes || !welcome->region_attach ||
 	    welcome->region_attach != shmt_load(&local->region_attach) ||
@@ -286,6 +284,8 @@ static enum coloc_reason map_memories(const struct coloc_welcome_wire *welcome, 
 	local_ino = st.st_ino;
 	pl.records = (struct coloc_record_shared *)((uint8_t *)local + local->records_off);
 	pl.record_count = local->record_count;
+	shmt_store_release(&pl.local, local);
+	shmt_store_release(&pl.removable, local->region_removable);
 	map_region(local, welcome, region_fd);
 	if (region_fd < 0 || !welcome->region_bytes)
 		pl_log(1, "%s: %s", agent_path,

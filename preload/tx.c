@@ -508,7 +508,7 @@ static ssize_t send_call(struct call *c)
 	do {
 		if (!pl_attached(s)) {
 			n = send_tcp(c, 0);
-			break;
+			continue;
 		}
 		if (shmt_load_relaxed(&s->looked_ns) &&
 		    SHMT_CTL_MODE(shmt_load_relaxed(&s->tx.shared->ctl)) != SHMT_TCP)

@@ -138,13 +138,19 @@ stop_agent()
 }
 
 # Every 50 ms another state: what the tests' modes "back" and "gone" mean.
-start_toggler()
+start_toggler() # MODE
 {
 	(
 		trap 'exit 0' TERM
 		while :; do
-			"$build/colocctl" --socket "$COLOC_AGENT" drain
+			"$build/colocctl" --socket "$COLOC_AGENT" drain || continue
+			# Whoever touches the region now is ended by SIGBUS.
+			if [ "$1" = gone ]; then
+				cp --sparse=always "$temp/region" "$temp/region.away"
+				truncate -s 0 "$temp/region"
+			fi
 			sleep 0.05
+			[ "$1" != gone ] || cp --sparse=always "$temp/region.away" "$temp/region"
 			"$build/colocctl" --socket "$COLOC_AGENT" resume
 			sleep 0.05
 		done
@@ -158,6 +164,7 @@ stop_toggler()
 	kill -TERM "$toggler_pid" 2>/dev/null
 	wait "$toggler_pid" 2>/dev/null
 	toggler_pid=''
+	[ -s "$temp/region" ] || cp --sparse=always "$temp/region.away" "$temp/region"
 	[ -z "$agent_pid" ] || "$build/colocctl" --socket "$COLOC_AGENT" resume >/dev/null 2>&1
 }
 
@@ -187,9 +194,14 @@ for_modes()
 			echo "FAIL  mode $mode: no agent"
 			continue
 		fi
-		[[ $mode != back && $mode != gone ]] || start_toggler
+		[[ $mode != back && $mode != gone ]] || start_toggler "$mode"
 		"$1" "$mode" "$2"
 		stop_toggler
+		# A region that never went would prove nothing.
+		if [ "$mode" = gone ] && ! grep -q 'not used any more' "$temp/agent.log"; then
+			failed=$((failed + 1))
+			echo 'FAIL  mode gone: the region was never let go'
+		fi
 	done
 	stop_agent
 }
