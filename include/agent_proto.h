@@ -48,7 +48,8 @@ struct coloc_header_wire {
 struct coloc_hello_wire {
 	struct coloc_header_wire header;
 	uint32_t pid;
-	uint32_t again; /* 1 = this program has said HELLO before: what it counted in its slot stays */
+	uint32_t again; /* 1 = this program has said HELLO before: what it counted in its slot stays
+			 */
 	uint64_t netns; /* inode of /proc/self/ns/net */
 	char command[16];
 };

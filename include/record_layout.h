@@ -156,11 +156,12 @@ struct coloc_local_shared {
 	uint64_t kernel_id;   /* agent; as in the region */
 	uint64_t
 		heartbeat; /* atomic; agent, as in the region but without one too; ~10 per second */
-	uint64_t rules_version; /* atomic; agent: changes when the peer rules or settings do */
-	uint64_t agent_starts;	/* atomic; agent: changes when another agent takes over */
-	uint32_t loopback;	/* atomic; agent: 1 = streams inside this guest may move */
+	uint64_t rules_version;	   /* atomic; agent: changes when the peer rules or settings do */
+	uint64_t agent_starts;	   /* atomic; agent: changes when another agent takes over */
+	uint32_t loopback;	   /* atomic; agent: 1 = streams inside this guest may move */
 	uint32_t region_removable; /* agent, before magic: 1 = gates count */
-	uint32_t region_attach;	   /* atomic; agent: number of the region as it is attached now, 0 = away */
+	uint32_t region_attach;	   /* atomic; agent: number of the region as it is attached now, 0 =
+				      away */
 	uint32_t region_last;	   /* agent: the last such number */
 	struct coloc_settings settings; /* agent; each number atomic by itself */
 	struct coloc_totals_shared totals;

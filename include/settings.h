@@ -38,8 +38,9 @@
 #define COLOC_AGENT_SETTINGS(AGENT_SETTING)                                                      \
 	AGENT_SETTING(region, path, "auto",                                                      \
 		      "file or PCI resource to share; auto = the ivshmem device, else none")     \
-	AGENT_SETTING(region, removable, "auto",                                                 \
-		      "whether it may be taken away while programs run: yes, no; auto = a device may")   \
+	AGENT_SETTING(                                                                           \
+		region, removable, "auto",                                                       \
+		"whether it may be taken away while programs run: yes, no; auto = a device may") \
 	AGENT_SETTING(region, size, "256M", "size of a region file that does not exist yet")     \
 	AGENT_SETTING(region, ring_bytes, "512K",                                                \
 		      "size of a ring, one direction: a power of two from 64K to 2M")            \

@@ -14,7 +14,7 @@ static uint32_t *own_line(void)
 			.inside;
 }
 
-/* G1: counted first, then the look; pairs with the agent's G2: away first, then the counts. */
+/* K1: counted first, then the look; pairs with the agent's K2: away first, then the counts. */
 static void count_in(uint32_t *line)
 {
 	uint32_t attach;

@@ -12,8 +12,8 @@
  *
  * That the region is there cannot change for who is counted in. That it is away can: so who acts on
  * that looks again (pl_gate_look(), pl_gate_stale()) once it has announced what others look at: a
- * receiver after rx.unattached, a sender under its lock, a sleeper after it is counted as one. tests/
- * model/detach.pml
+ * receiver after rx.unattached, a sender under its lock, a sleeper after it is counted as one.
+ * tests/ model/detach.pml
  *
  * Each time the region comes it has another number (attach). What a thread learnt under one number
  * is void under the next: a segment is mapped anew, a receiver that entered the kernel before is in
@@ -41,7 +41,8 @@ void pl_gate_wake_slow(const struct pl_gate *before);
 
 static inline struct pl_gate pl_gate_enter(void)
 {
-	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) ? pl_gate_enter_slow() : (struct pl_gate){0};
+	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) ? pl_gate_enter_slow()
+							     : (struct pl_gate){0};
 }
 
 static inline void pl_gate_leave(const struct pl_gate *before)
@@ -52,7 +53,8 @@ static inline void pl_gate_leave(const struct pl_gate *before)
 
 static inline struct pl_gate pl_gate_sleep(void)
 {
-	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) ? pl_gate_sleep_slow() : (struct pl_gate){0};
+	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) ? pl_gate_sleep_slow()
+							     : (struct pl_gate){0};
 }
 
 static inline void pl_gate_wake(const struct pl_gate *before)
@@ -62,17 +64,20 @@ static inline void pl_gate_wake(const struct pl_gate *before)
 }
 
 /* To the end of the block the region may be touched, if pl_gate_attach() says that it is there. */
-#define PL_IN_REGION              \
-	const struct pl_gate gate_scope_ __attribute__((cleanup(pl_gate_leave), unused)) = pl_gate_enter()
+#define PL_IN_REGION                                                                       \
+	const struct pl_gate gate_scope_ __attribute__((cleanup(pl_gate_leave), unused)) = \
+		pl_gate_enter()
 
 /* Within PL_IN_REGION: to the end of the block this thread may sleep, and touches nothing. */
-#define PL_ASLEEP                 \
-	const struct pl_gate sleep_scope_ __attribute__((cleanup(pl_gate_wake), unused)) = pl_gate_sleep()
+#define PL_ASLEEP                                                                          \
+	const struct pl_gate sleep_scope_ __attribute__((cleanup(pl_gate_wake), unused)) = \
+		pl_gate_sleep()
 
 /** pl_gate_attach() - the number of the region that this thread may use now; 0: none */
 static inline uint32_t pl_gate_attach(void)
 {
-	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) ? pl_gate.attach : shmt_load_relaxed(&pl.region_attach);
+	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) ? pl_gate.attach
+							     : shmt_load_relaxed(&pl.region_attach);
 }
 
 void pl_gate_look_slow(void);

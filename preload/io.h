@@ -42,7 +42,8 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 /** pl_rx_left() - this thread has left its receive for good (siglongjmp) */
 void pl_rx_left(void);
 
-/** pl_rx_exit() - a receiver of @s that entered under region number @attach is back, with @took bytes
+/** pl_rx_exit() - a receiver of @s that entered under region number @attach is back, with @took
+ * bytes
  */
 void pl_rx_exit(struct pl_stream *s, uint32_t attach, size_t took);
 

@@ -36,8 +36,8 @@ struct pl_process {
 	uint32_t unserved; /* atomic; enum coloc_reason: every stream stays on TCP, or NONE */
 	uint64_t netns;
 	struct shmt_region region;	      /* base NULL: none; as gate.h allows */
-	uint32_t region_attach; /* atomic; its number, 0 = not mapped */
-	uint32_t removable; /* atomic; 1 = the region may be taken away: gate.h */
+	uint32_t region_attach;		      /* atomic; its number, 0 = not mapped */
+	uint32_t removable;		      /* atomic; 1 = the region may be taken away: gate.h */
 	struct coloc_settings over, over_set; /* from the environment; over_set != 0: it counts */
 };
 

@@ -314,8 +314,8 @@ const char *ra_guest_name(const struct ra_agent *agent, uint32_t slot, char *nam
 int ra_residency_start(struct ra_agent *agent);
 /** ra_residency_update() - look at all addresses again: the directory gets what is different */
 void ra_residency_update(struct ra_agent *agent);
-/** ra_residency_leave() - the region goes, with what is published in it; ra_residency_enter() - there
- * is one */
+/** ra_residency_leave() - the region goes, with what is published in it; ra_residency_enter() -
+ * there is one */
 void ra_residency_leave(struct ra_agent *agent);
 void ra_residency_enter(struct ra_agent *agent);
 void ra_residency_stop(struct ra_agent *agent);
@@ -423,7 +423,8 @@ void ra_conn_answer(struct ra_agent *agent, struct ra_conn *conn, char *json, in
  */
 int ra_proc_hello(struct ra_agent *agent, struct ra_conn *conn,
 		  const struct coloc_hello_wire *hello, int diag_fd);
-/** ra_proc_welcome() - tell it of the memories again, the region having number @attach; 0 or -errno */
+/** ra_proc_welcome() - tell it of the memories again, the region having number @attach; 0 or -errno
+ */
 int ra_proc_welcome(const struct ra_agent *agent, const struct ra_conn *conn, uint32_t attach);
 /** ra_proc_disconnected() - its connection is closed; it may live on */
 void ra_proc_disconnected(struct ra_agent *agent, struct ra_proc *proc);

@@ -186,8 +186,8 @@ char *ra_answer_status(const struct ra_agent *agent)
 		segments_status(agent), "offers", (int)count_offers(agent), "processes",
 		(int)processes, "records", (int)records, "records_max", (int)room, "draining",
 		"requested", agent->draining, "streams_on_ring", (int)ra_streams_on_ring(agent),
-		"region_users", (int)ra_removal_users(agent),
-		"addresses", addresses_status(agent)));
+		"region_users", (int)ra_removal_users(agent), "addresses",
+		addresses_status(agent)));
 }
 
 /* ---- streams -----------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ struct life {
 	uint8_t identity[16];
 	uint8_t domain[16];
 	char boot_id[40];
-	uint64_t epoch; /* 0 = no region in that life */
+	uint64_t epoch;	   /* 0 = no region in that life */
 	unsigned int away; /* 1 = the region was let go orderly; the life goes on */
 };
 
@@ -96,9 +96,9 @@ static bool read_life(struct ra_agent *agent, struct life *ret_life)
 	if (got <= 0)
 		return false;
 	memset(ret_life, 0, sizeof(*ret_life));
-	return sscanf(text,
-		      "identity %32s\nboot %39s\ndomain %32s\nepoch %" SCNu64 "\naway %u\n", identity,
-		      ret_life->boot_id, domain, &ret_life->epoch, &ret_life->away) == 5 &&
+	return sscanf(text, "identity %32s\nboot %39s\ndomain %32s\nepoch %" SCNu64 "\naway %u\n",
+		      identity, ret_life->boot_id, domain, &ret_life->epoch,
+		      &ret_life->away) == 5 &&
 	       hex_scan(ret_life->identity, identity, 16) && hex_scan(ret_life->domain, domain, 16);
 }
 
@@ -326,8 +326,8 @@ static void say_attached(const struct ra_agent *agent)
 {
 	ra_log(SD_INFO,
 	       "region %s: %" PRIu64 " MiB, %" PRIu64 " MB/s; guest %u '%s', epoch %" PRIu64,
-	       agent->region_path, agent->region.bytes >> 20, agent->region_mbps,
-	       agent->guest.slot, agent->name, agent->guest.epoch);
+	       agent->region_path, agent->region.bytes >> 20, agent->region_mbps, agent->guest.slot,
+	       agent->name, agent->guest.epoch);
 }
 
 void ra_attach(struct ra_agent *agent)

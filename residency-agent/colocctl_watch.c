@@ -180,7 +180,8 @@ int ctl_drain(const struct ctl_options *options)
 
 	if (options->json) {
 		answer = json_pack("{s:b, s:I, s:i, s:O}", "drained", users == 0, "milliseconds",
-				   (json_int_t)(now_ms() - begin), "region_users", users, "left", left);
+				   (json_int_t)(now_ms() - begin), "region_users", users, "left",
+				   left);
 		ctl_show_json(stdout, answer);
 		json_decref(answer);
 	} else if (users == 0) {

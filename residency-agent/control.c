@@ -30,8 +30,8 @@ static void answer_error(struct ra_agent *agent, struct ra_conn *conn, int statu
 
 static char *answer_draining(const struct ra_agent *agent)
 {
-	return dump(json_pack("{s:b, s:i, s:i, s:s}", "draining", agent->draining, "streams_on_ring",
-			      (int)ra_streams_on_ring(agent), "region_users",
+	return dump(json_pack("{s:b, s:i, s:i, s:s}", "draining", agent->draining,
+			      "streams_on_ring", (int)ra_streams_on_ring(agent), "region_users",
 			      (int)ra_removal_users(agent), "region",
 			      coloc_reason_name(agent->region_reason)));
 }

@@ -205,7 +205,8 @@ int ra_resume(struct ra_agent *agent)
 	agent->removing = false;
 	ev_timer_stop(agent->loop, &agent->drain);
 	for (user = agent->users; user; user = user->next)
-		ra_removal_number(agent, user); /* those of a removal that did not come to its end */
+		ra_removal_number(agent,
+				  user); /* those of a removal that did not come to its end */
 	if (agent->region.base)
 		shmt_guest_set_state(&agent->region, &agent->guest, SHMT_GUEST_LIVE);
 	for (user = agent->users; user; user = user->next) {

@@ -33,7 +33,8 @@ static uint32_t look_who_is_inside(struct ra_user *user)
 
 	for (slot = 0; slot <= COLOC_PROCS_MAX; slot++) {
 		for (line = 0; user->inside[slot] && line < 8; line++)
-			if (user->inside[slot] & 1u << line && shmt_load(inside(user, slot, line)) == 0)
+			if (user->inside[slot] & 1u << line &&
+			    shmt_load(inside(user, slot, line)) == 0)
 				user->inside[slot] &= (uint8_t) ~(1u << line);
 		count += user->inside[slot] != 0;
 	}
@@ -69,7 +70,7 @@ void ra_removal_begin(struct ra_agent *agent)
 
 	agent->removing = true;
 	for (user = agent->users; user; user = user->next) {
-		/* G2 pairs with G1 in preload/gate.c: away first, then the counts. */
+		/* K2 pairs with K1 in preload/gate.c: away first, then the counts. */
 		shmt_store(&user->shared->region_attach, 0);
 		for (slot = 0; slot <= COLOC_PROCS_MAX; slot++)
 			user->inside[slot] = 0xff;

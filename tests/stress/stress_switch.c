@@ -228,7 +228,8 @@ static void sender(void *arg)
 	size_t len, i;
 	ssize_t n;
 
-	/* On a busy machine a round is too short for anything: the ring must be used at least once. */
+	/* On a busy machine a round is too short for anything: the ring must be used at least once.
+	 */
 	while (t_now_ms() < until_ms || shmt_load(&way->ring_bytes) == 0) {
 		len = random_len(&me->rng);
 		make_bytes(me, buf, len, at);
