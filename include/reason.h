@@ -26,6 +26,7 @@
 	REASON(PEER_SILENT, "peer-silent", "the other end did not answer: not preloaded?")         \
 	REASON(NO_MEMORY, "no-memory", "no free ring in this guest's part of the region")          \
 	REASON(TABLE_FULL, "table-full", "no free stream record or offer")                         \
+	REASON(NO_SOCK_DIAG, "no-sock-diag", "the agent cannot ask the kernel about TCP sockets")  \
 	REASON(MISMATCH, "mismatch", "the two ends do not describe the same connection")           \
 	REASON(DRAINING, "draining", "this guest is being drained")                                \
 	REASON(PEER_DRAINING, "peer-draining", "the other guest refuses the ring or is drained")   \

@@ -179,15 +179,15 @@ char *ra_answer_status(const struct ra_agent *agent)
 		ra_for_each_used(user, index) records++;
 	}
 	return dump(json_pack(
-		"{s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:{s:b, s:i, s:i}, s:o}",
+		"{s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:b, s:{s:b, s:i, s:i}, s:o}",
 		"version", COLOC_VERSION, "pid", (int)getpid(), "socket", agent->socket_path,
 		"config", agent->config_path, "region", region_status(agent), "guest",
 		guest_status(agent), "guests", guests_status(agent), "segments",
 		segments_status(agent), "offers", (int)count_offers(agent), "processes",
-		(int)processes, "records", (int)records, "records_max", (int)room, "draining",
-		"requested", agent->draining, "streams_on_ring", (int)ra_streams_on_ring(agent),
-		"region_users", (int)ra_removal_users(agent), "addresses",
-		addresses_status(agent)));
+		(int)processes, "records", (int)records, "records_max", (int)room, "sock_diag",
+		agent->diag_fd >= 0, "draining", "requested", agent->draining, "streams_on_ring",
+		(int)ra_streams_on_ring(agent), "region_users", (int)ra_removal_users(agent),
+		"addresses", addresses_status(agent)));
 }
 
 /* ---- streams -----------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ static void look_at_processors(json_t *findings)
 		    quota);
 	else if (count == 1)
 		add(findings, "processors", "note", "more processors, or a wider affinity mask",
-		    "1: both ends share it, so latency stays that of TCP");
+		    "1: two ends in this guest share it, so their latency stays that of TCP");
 	else
 		add(findings, "processors", "ok", "", "%d may be used", count);
 }
@@ -244,6 +244,9 @@ static void look_at_guests(json_t *findings, const json_t *status)
 		add(findings, "guests", "ok", "", "%zu share the region", count);
 	if (json_is_true(json_object_get(json_object_get(status, "draining"), "requested")))
 		add(findings, "drain", "bad", "colocctl resume", "this guest is being drained");
+	if (json_is_false(json_object_get(status, "sock_diag")))
+		add(findings, "sock_diag", "bad", "modprobe tcp_diag, then start the agent again",
+		    "the kernel cannot be asked about TCP sockets: no stream moves");
 }
 
 static void look_at_agent(json_t *findings, const struct ctl_options *options)

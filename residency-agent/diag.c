@@ -15,6 +15,8 @@
  *     received can still be read.
  *   - A socket bound to a device is not found without naming the device: after ENOENT all of them
  *     are tried, up to LINKS_MAX, for the agent's own namespace.
+ *   - ENOENT is also the answer to everything where the module tcp_diag is missing, and may not be
+ *     loaded. A dump of sockets in no state at all tells: it ends well, or with ENOENT.
  */
 #include "agent.h"
 
@@ -42,13 +44,45 @@ static int netlink_diag(void)
 	return fd < 0 ? -errno : fd;
 }
 
+/* 0, or -errno: no question can be answered */
+static int try_dump(int fd)
+{
+	char buffer[8192] __attribute__((aligned(8)));
+	struct nlmsghdr *header = mnl_nlmsg_put_header(buffer);
+	struct inet_diag_req_v2 *ask;
+	int64_t got;
+
+	header->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+	header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	ask = mnl_nlmsg_put_extra_header(header, sizeof(*ask));
+	ask->sdiag_family = AF_INET;
+	ask->sdiag_protocol = IPPROTO_TCP;
+	if (send(fd, header, header->nlmsg_len, 0) < 0)
+		return -errno;
+	got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+	if (got < 0)
+		return -errno;
+	/* NLMSG_ERROR with 0 would do as well; NLMSG_DONE carries a number, too. */
+	if ((size_t)got >= sizeof(*header) + sizeof(int) && mnl_nlmsg_ok(header, (int)got))
+		return *(int *)mnl_nlmsg_get_payload(header);
+	return -EPROTO;
+}
+
 int ra_diag_start(struct ra_agent *agent)
 {
 	struct stat st;
+	int rc;
 
 	agent->netns = stat("/proc/self/ns/net", &st) == 0 ? st.st_ino : 0;
 	agent->diag_fd = netlink_diag();
-	return agent->diag_fd < 0 ? agent->diag_fd : 0;
+	if (agent->diag_fd < 0)
+		return agent->diag_fd;
+	rc = try_dump(agent->diag_fd);
+	if (rc < 0) {
+		close(agent->diag_fd);
+		agent->diag_fd = -1;
+	}
+	return rc;
 }
 
 /* ---- other network namespaces ------------------------------------------------------------------

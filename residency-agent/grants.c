@@ -311,6 +311,10 @@ void ra_join(struct ra_agent *agent, struct ra_user *user, uint32_t index, uint3
 		ra_refuse(agent, &ref, reason);
 		return;
 	}
+	if (agent->diag_fd < 0) {
+		ra_refuse(agent, &ref, COLOC_REASON_NO_SOCK_DIAG);
+		return;
+	}
 	ra_diag_ask(agent, user, record, &sock);
 	if (sock.held != RA_HELD) {
 		/* Unknown: a namespace that nobody told us how to ask. */

@@ -280,7 +280,8 @@ static int begin(struct ra_agent *agent, bool foreground)
 	ra_attach(agent);
 	rc = ra_diag_start(agent);
 	if (rc < 0)
-		ra_log(SD_ERR, "sock_diag: %s: no stream can be moved", strerror(-rc));
+		ra_log(SD_ERR, "sock_diag: %s: no stream can be moved%s", strerror(-rc),
+		       rc == -ENOENT ? "; modprobe tcp_diag, then start the agent again" : "");
 	ra_local_start(agent);
 	rc = ra_residency_start(agent);
 	if (rc < 0)
