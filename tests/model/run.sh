@@ -117,6 +117,9 @@ holds edge -DN=5
 holds edge -DN=4 -DLAZY -DHELD
 holds nested_tx -DN0=2 -DN1=2
 holds nested_rx -DN=4
+holds detach -DN=1 -DPOLL
+holds detach -DN=3 -DRS=1 -DDETACHES=2
+holds detach -DSENDS -DN0=1 -DN1=1
 
 if [ -n "$full" ]; then
 	holds one -DN=8 -DDEATH
@@ -130,6 +133,8 @@ if [ -n "$full" ]; then
 	holds edge -DN=6 -DCAP=3
 	holds nested_tx -DN0=3 -DN1=2
 	holds nested_rx -DN=5
+	holds detach -DN=2 -DPOLL
+	holds detach -DSENDS -DN0=2 -DN1=1
 fi
 
 # S opens behind payload that R has read, or by a word that R has changed since: lost wake-ups.
@@ -168,6 +173,20 @@ breaks nested_tx -DN0=3 -DN1=2 -DBUG_NESTED_RING
 breaks nested_rx -DN=4 -DBUG_NESTED_LIMIT
 breaks nested_rx -DN=4 -DBUG_NESTED_SETTLE
 breaks nested_rx -DN=4 -DBUG_TAIL
+# The region goes while somebody is at it, is opened after the drain, or is not told who is asleep.
+breaks detach -DN=1 -DRS=1 -DBUG_WAIT
+breaks detach -DN=1 -DRS=1 -DBUG_INSIDE
+breaks detach -DN=1 -DRS=1 -DBUG_SLEEPER
+breaks detach -DN=2 -DRS=1 -DBUG_STOPPED
+breaks detach -DN=1 -DRS=1 -DBUG_MOVE
+breaks detach -DN=1 -DRS=1 -DBUG_ATTACH
+breaks detach -DN=2 -DRS=1 -DBUG_ATTACHED
+breaks detach -DSENDS -DN0=1 -DN1=1 -DBUG_SLEEPER
+breaks detach -DSENDS -DN0=1 -DN1=1 -DBUG_STOPPED
+# It is back, and a receiver, a sender or a sleeper in poll goes by an earlier look.
+breaks detach -DN=1 -DBUG_CLOSED
+breaks detach -DSENDS -DN0=2 -DN1=1 -DBUG_CLOSED
+breaks detach -DN=2 -DPOLL -DBUG_COUNT
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
