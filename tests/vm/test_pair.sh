@@ -129,8 +129,6 @@ vm_start B region=shared
 vm_ready A B
 vm_apart A B && apart=1 || apart=
 
-# An emulated guest's TCP is so slow that who waits for an answer must wait for longer than usual.
-[ "$T_ACCEL" = kvm ] || export COLOC_WAIT_SPIN_US=2000
 must_move 50 run_iperf3
 export COLOC_POLICY=always
 must_move 50 run_sockperf
