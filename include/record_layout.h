@@ -3,7 +3,7 @@
  * record_layout.h - the local memory of one user in one guest: what the agent and the preloaded
  * processes of that user share
  *
- *   header | stream records
+ *   header | stream records | stash
  *
  * The agent makes one such memory per user (a file beside its socket, so that a restarted agent
  * finds it again) and passes its descriptor in WELCOME. A stream record is found by its connection,
@@ -83,6 +83,21 @@ struct coloc_record_rx_shared {
 	uint32_t spin_fails; /* waits in a row whose spin found nothing */
 };
 
+/*
+ * Unread ring bytes that a drain has moved out of the region, for a reader that does not come. They
+ * come after @missing bytes of the kernel's and before all others of it. Written by the agent under
+ * the rx lock while the ring is LEAVING; read by receivers under that lock. A power of two of bytes
+ * of the stash is theirs, from @off.
+ */
+struct coloc_record_stash_shared {
+	uint64_t bytes;	  /* atomic; agent, last; 0 = none */
+	uint64_t taken;	  /* atomic; receivers; the agent frees what is taken */
+	uint64_t missing; /* atomic; receivers */
+	uint64_t off;
+	uint64_t tail; /* where they lay in the ring: whoever finds the ring's tail there moves it on */
+	uint64_t reserved[3];
+};
+
 struct coloc_record_shared {
 	/* line 0, 1: identity; written by the shim that claims it, before LIVE */
 	uint32_t state;	     /* atomic */
@@ -113,7 +128,7 @@ struct coloc_record_shared {
 	struct coloc_record_tx_shared tx;
 	uint8_t pad4[SHMT_LINE];
 	struct coloc_record_rx_shared rx;
-	uint8_t pad5[SHMT_LINE];
+	struct coloc_record_stash_shared stash;
 };
 
 /* Totals over freed records, and over streams that never had one. atomic adds by anybody. */
@@ -163,6 +178,8 @@ struct coloc_local_shared {
 	uint32_t region_attach;	   /* atomic; agent: number of the region as it is attached now, 0 =
 				      away */
 	uint32_t region_last;	   /* agent: the last such number */
+	uint64_t stash_off;
+	uint64_t stash_bytes;
 	struct coloc_settings settings; /* agent; each number atomic by itself */
 	struct coloc_totals_shared totals;
 	/*
@@ -182,6 +199,7 @@ struct coloc_local_shared {
 };
 
 static_assert(sizeof(struct coloc_record_shared) == 8 * SHMT_LINE, "eight lines");
+static_assert(sizeof(struct coloc_record_stash_shared) == SHMT_LINE, "one line");
 static_assert(sizeof(struct coloc_gate_shared) == 8 * SHMT_LINE, "eight lines");
 static_assert(sizeof(struct coloc_record_tx_shared) == SHMT_LINE, "one line");
 static_assert(sizeof(struct coloc_record_rx_shared) == SHMT_LINE, "one line");

@@ -23,7 +23,25 @@ static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")))
 /* Is its stream on a ring that this process may look at? */
 static bool is_awake(const struct pl_stream *s)
 {
-	return pl_ready_follows(s) && SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP;
+	return pl_stashed(s) ||
+	       (pl_ready_follows(s) && SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP);
+}
+
+/* Has it anything to read that the kernel does not know of? An edge is due for each arrival, also
+ * behind bytes of the kernel that lie unread. */
+static bool is_ready(const struct pl_ep_item *item)
+{
+	struct pl_stream *s = item->s;
+
+	if (pl_stashed(s))
+		return (item->events & EPOLLET) || pl_stash_ready(s);
+	return item->events & EPOLLET ? pl_ready_arrived(s) : pl_ready_now(s);
+}
+
+/* What an edge was told of. */
+static uint64_t arrival(const struct pl_stream *s)
+{
+	return pl_stashed(s) ? UINT64_MAX : SHMT_CTL_VALUE(shmt_load(&s->rx.shared->ctl)) + 1;
 }
 
 /* Reports one item; false: it has nothing (new) to report. Under the set's lock. */
@@ -31,18 +49,15 @@ static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_
 {
 	struct epoll_event disarmed = {.events = item->events & (EPOLLET | EPOLLONESHOT),
 				       .data.u64 = item->data};
-	struct pl_stream *s = item->s;
 
-	/* An edge is due for each arrival, also behind bytes of the kernel that lie unread. */
-	if (!(item->events & IN_EVENTS) ||
-	    !(item->events & EPOLLET ? pl_ready_arrived(s) : pl_ready_now(s)))
+	if (!(item->events & IN_EVENTS) || !is_ready(item))
 		return false;
 	if (item->events & EPOLLET) {
-		const uint64_t head = SHMT_CTL_VALUE(shmt_load(&s->rx.shared->ctl)) + 1;
+		const uint64_t last = arrival(item->s);
 
-		if (item->reported == head)
+		if (item->reported == last)
 			return false;
-		item->reported = head;
+		item->reported = last;
 	}
 	event->events = item->events & IN_EVENTS;
 	event->data.u64 = item->data;
@@ -132,10 +147,9 @@ bool pl_epset_ready_any(uint32_t number)
 		const struct pl_ep_item *item = &pl_ep_items[n - 1];
 
 		if (item->removed || !(item->events & IN_EVENTS) || !is_awake(item->s) ||
-		    !(item->events & EPOLLET ? pl_ready_arrived(item->s) : pl_ready_now(item->s)))
+		    !is_ready(item))
 			continue;
-		found = !(item->events & EPOLLET) ||
-			item->reported != SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1;
+		found = !(item->events & EPOLLET) || item->reported != arrival(item->s);
 	}
 	pl_ep_busy--;
 	pl_unlock(&set->lock, lock);
@@ -166,7 +180,15 @@ bool pl_epset_settle(uint32_t number)
 	for (n = set->head; n; n = pl_ep_items[n - 1].queue_next) {
 		struct pl_ep_item *item = &pl_ep_items[n - 1];
 
-		if (item->removed || !(item->events & IN_EVENTS) || !pl_ready_follows(item->s))
+		if (item->removed || !(item->events & IN_EVENTS))
+			continue;
+		if (pl_stashed(item->s)) {
+			if (is_ready(item) &&
+			    !(item->events & EPOLLET && item->reported == arrival(item->s)))
+				may_sleep = false;
+			continue;
+		}
+		if (!pl_ready_follows(item->s))
 			continue;
 		/* Edge-triggered: bytes may lie unread, the kernel's too, and are not told again.
 		 */

@@ -170,7 +170,7 @@ static size_t empty_ring(struct pl_stream *s, int fd, char **ret)
 	char *buf = NULL, *bigger;
 
 	PL_IN_REGION;
-	while (pl_ready_follows(s) && !pl_ready_settle(s)) {
+	while (pl_stashed(s) || (pl_ready_follows(s) && !pl_ready_settle(s))) {
 		const uint64_t queued = pl_rx_queued(s);
 		struct iovec iov;
 		struct pl_vec v;

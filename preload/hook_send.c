@@ -211,7 +211,7 @@ PL_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *off, size_t count)
 static bool on_ring(struct pl_stream *s)
 {
 	PL_IN_REGION;
-	return pl_ready_follows(s);
+	return pl_ready_follows(s) || pl_stashed(s);
 }
 
 static ssize_t splice_ring(struct pl_stream *s, int fd, int out_fd, size_t len, unsigned int flags)

@@ -248,6 +248,8 @@ static void attach_rx(struct pl_stream *s, int fd)
 	lock = pl_lock_try(&rx->lock);
 	if (lock != PL_LOCK_TAKEN)
 		goto out;
+	if (pl_stashed(s)) /* first things first */
+		goto unlock;
 	if (!plain_stream(fd))
 		pl_stream_stay(s, COLOC_REASON_SOCKET_OPTION);
 	/* A1 pairs with A2 in rx.c: a receiver raises unattached, then looks at attach. */
@@ -267,6 +269,7 @@ static void attach_rx(struct pl_stream *s, int fd)
 			shmt_store(&rx->attach, 0);
 		}
 	}
+unlock:
 	pl_unlock(&rx->lock, lock);
 out:
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

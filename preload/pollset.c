@@ -148,7 +148,7 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 		if (pl_stream_wants_attach(s))
 			pl_stream_attach(s, fds[i].fd);
 		/* A stream that is on TCP now may be moved by another thread while we sleep. */
-		found = pl_ready_follows(s);
+		found = pl_ready_follows(s) || pl_stashed(s);
 		pl_stream_put(s);
 	}
 	return found;
@@ -189,6 +189,8 @@ static struct look look(struct pollfd *fds, nfds_t n, bool fresh)
 			}
 		} else if (PL_ENTRY_KIND(entry) == PL_STREAM) {
 			s = pl_stream_get(fds[i].fd);
+			if (s && (events & IN_EVENTS) && pl_stash_ready(s))
+				fds[i].revents |= events & IN_EVENTS;
 			if (s && pl_ready_follows(s)) {
 				if ((events & IN_EVENTS) &&
 				    SHMT_CTL_MODE(shmt_load_relaxed(&s->rx.shared->ctl)) !=
@@ -239,7 +241,7 @@ static bool settle_all(struct pollfd *fds, nfds_t n)
 		s = pl_stream_get(fds[i].fd);
 		if (!s)
 			continue;
-		if (pl_ready_follows(s) && !pl_ready_settle(s))
+		if (pl_stash_ready(s) || (pl_ready_follows(s) && !pl_ready_settle(s)))
 			may_sleep = false;
 		pl_stream_put(s);
 	}

@@ -235,7 +235,8 @@ static bool local_is_sane(const struct coloc_local_shared *local, uint64_t bytes
 	       (local->record_count & (local->record_count - 1)) == 0 &&
 	       local->records_off >= sizeof(*local) && local->records_off % SHMT_LINE == 0 &&
 	       local->records_off <= bytes &&
-	       (uint64_t)local->record_count * local->record_bytes <= bytes - local->records_off;
+	       (uint64_t)local->record_count * local->record_bytes <= bytes - local->records_off &&
+	       local->stash_off <= bytes && local->stash_bytes <= bytes - local->stash_off;
 }
 
 /*
@@ -284,6 +285,8 @@ static enum coloc_reason map_memories(const struct coloc_welcome_wire *welcome, 
 	local_ino = st.st_ino;
 	pl.records = (struct coloc_record_shared *)((uint8_t *)local + local->records_off);
 	pl.record_count = local->record_count;
+	pl.stash = (uint8_t *)local + local->stash_off;
+	pl.stash_bytes = local->stash_bytes;
 	shmt_store_release(&pl.local, local);
 	shmt_store_release(&pl.removable, local->region_removable);
 	map_region(local, welcome, region_fd);

@@ -31,6 +31,8 @@ struct pl_process {
 			  */
 	struct coloc_local_shared *local; /* atomic; NULL before WELCOME; then for ever */
 	struct coloc_record_shared *records;
+	uint8_t *stash; /* stash_bytes of the local memory */
+	uint64_t stash_bytes;
 	uint32_t record_count;
 	uint32_t proc;	   /* atomic; our bit in a record's procs; COLOC_PROCS_MAX = none yet */
 	uint32_t unserved; /* atomic; enum coloc_reason: every stream stays on TCP, or NONE */

@@ -97,6 +97,15 @@ static bool other_process(const struct pl_stream *s)
 
 void pl_ready_after_receive(struct pl_stream *s)
 {
+	if (pl_stashed(s)) {
+		if (shmt_load_relaxed(&s->items))
+			(void)pl_epset_awake(s);
+		if (pl_stash_ready(s) && (pl_poll_sleepers() || pl_epset_sleepers(s))) {
+			pl_epset_kick(s);
+			pl_poll_kick();
+		}
+		return;
+	}
 	if (!pl_ready_follows(s) || SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) == SHMT_TCP)
 		return;
 	if (shmt_load_relaxed(&s->items) && !pl_epset_awake(s))

@@ -127,6 +127,8 @@ static ssize_t receive_unattached(struct call *c)
 	/* A2 pairs with A1 in join.c */
 	shmt_add(unattached, 1);
 	pl_undo_push(PL_UNDO_COUNT, unattached);
+	if (pl_stashed(c->s))
+		return -ESTALE;
 	attach = shmt_load(&c->s->rec->rx.attach);
 	/* On a ring, maybe, by another thread: that the region is away may be over by now. */
 	if (attach == 1 || (attach == 2 && (pl_gate_attach() || pl_gate_stale())))
@@ -150,6 +152,8 @@ static ssize_t receive_tcp(struct call *c, int flags)
 	in.s = s;
 	in.outer = inside_of;
 	inside_of = &s->rx;
+	if (pl_stashed(s))
+		return -ESTALE;
 	n = kernel_receive(c, c->v->total - c->done,
 			   flags | (c->done ? MSG_DONTWAIT : 0)); /* see wait_for_rest */
 	if (n > 0 && !(flags & MSG_PEEK))
@@ -191,8 +195,28 @@ static ssize_t receive_limited(struct call *c, uint64_t missing)
 	return n;
 }
 
+/* The kernel's bytes before those of the stash; under the lock, but they are certain to come. */
+static ssize_t receive_before_stash(struct call *c, uint64_t missing)
+{
+	const size_t room = c->v->total - c->done;
+	const size_t limit = missing < room ? missing : room;
+	int flags = c->flags & ~MSG_WAITALL;
+	ssize_t n;
+
+	if (c->nonblock)
+		flags |= MSG_DONTWAIT;
+	pl_undo_push(PL_UNDO_LOCK, &c->s->rec->rx.lock);
+	n = kernel_receive(c, limit, flags);
+	pl_undo_pop();
+	if (n > 0 && !(c->flags & MSG_PEEK) && pl_ready_follows(c->s))
+		shmt_rx_took(&c->s->rx, (size_t)n);
+	count_tcp(c, n);
+	return n;
+}
+
 /* Return: @len, less if some of the caller's memory is bad, or -EFAULT */
-static ssize_t copy_out(const struct call *c, uint64_t tail, size_t len)
+static ssize_t copy_out(const struct call *c, const struct shmt_ring *ring, uint64_t tail,
+			size_t len)
 {
 	struct iovec slice[SLICES];
 	size_t done = 0, n, i;
@@ -204,12 +228,57 @@ static ssize_t copy_out(const struct call *c, uint64_t tail, size_t len)
 		for (i = 0; i < n; i++) {
 			if (!pl_writable(slice[i].iov_base, slice[i].iov_len))
 				return done ? (ssize_t)done : -EFAULT;
-			shmt_ring_copy_out(&c->s->rx.ring, tail + done, slice[i].iov_base,
-					   slice[i].iov_len);
+			shmt_ring_copy_out(ring, tail + done, slice[i].iov_base, slice[i].iov_len);
 			done += slice[i].iov_len;
 		}
 	}
 	return (ssize_t)done;
+}
+
+/*
+ * Ring bytes that the agent has moved to the stash, behind those of the kernel that come first. If
+ * it did not come to move the ring's tail, that is done here. -ESTALE: they are taken by now.
+ */
+static ssize_t receive_stashed(struct call *c)
+{
+	struct coloc_record_stash_shared *stash = &c->s->rec->stash;
+	struct coloc_record_rx_shared *rx = &c->s->rec->rx;
+	const enum pl_lock_result lock = pl_lock(&rx->lock);
+	const uint64_t bytes = shmt_load(&stash->bytes), taken = shmt_load(&stash->taken);
+	const uint64_t missing = shmt_load(&stash->missing);
+	struct shmt_ring ring;
+	ssize_t n = -ESTALE;
+
+	if (bytes <= taken)
+		goto out;
+	if (lock == PL_LOCK_NESTED) { /* its own thread is at them */
+		n = -EAGAIN;
+		goto out;
+	}
+	if (pl_ready_follows(c->s))
+		shmt_rx_stashed(&c->s->rx, stash->tail, bytes);
+	if (missing) {
+		n = receive_before_stash(c, missing);
+		if (n > 0 && !(c->flags & MSG_PEEK))
+			shmt_store(&stash->missing, missing - (uint64_t)n);
+		goto out;
+	}
+	for (ring.size = SHMT_RING_MIN_BYTES; ring.size < bytes; ring.size *= 2)
+		;
+	n = -ECONNRESET;
+	if (stash->off > pl.stash_bytes || ring.size > pl.stash_bytes - stash->off)
+		goto out;
+	ring.data = pl.stash + stash->off;
+	n = (ssize_t)(c->v->total - c->done);
+	n = copy_out(c, &ring, taken, (uint64_t)n < bytes - taken ? (size_t)n : bytes - taken);
+	if (n > 0 && !(c->flags & MSG_PEEK)) {
+		shmt_count(&rx->ring_bytes, (uint64_t)n);
+		shmt_count(&rx->messages, 1);
+		shmt_store(&stash->taken, taken + (uint64_t)n);
+	}
+out:
+	pl_unlock(&rx->lock, lock);
+	return n;
 }
 
 enum step {
@@ -267,7 +336,7 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		}
 	} else if (avail > 0) {
 		room = c->v->total - c->done;
-		n = copy_out(c, tail, (uint64_t)avail < room ? (size_t)avail : room);
+		n = copy_out(c, &s->rx.ring, tail, (uint64_t)avail < room ? (size_t)avail : room);
 		shmt_store_relaxed(&s->dry, 0);
 		if (n > 0 && !(c->flags & MSG_PEEK)) {
 			if (!shmt_rx_consume(&s->rx, tail, (size_t)n))
@@ -314,6 +383,8 @@ static ssize_t receive_once(struct call *c)
 	ssize_t n;
 
 	for (;;) {
+		if (pl_stashed(s))
+			return -ESTALE;
 		ctl = shmt_load(&s->rx.shared->ctl);
 		switch (SHMT_CTL_MODE(ctl)) {
 		case SHMT_TCP:
@@ -427,7 +498,16 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 	while (n == -ESTALE) {
 		if (pl_stream_wants_attach(s))
 			pl_stream_attach(s, fd);
-		if (pl_ready_follows(s)) {
+		if (pl_stashed(s)) {
+			n = receive_stashed(&c);
+			if (n > 0)
+				c.done += (size_t)n;
+			if (n > 0 && (flags & MSG_WAITALL) && !c.nonblock && c.done < v->total)
+				n = -ESTALE;
+			else if (n != -ESTALE && c.done)
+				n = (ssize_t)c.done;
+			pl_ready_after_receive(s);
+		} else if (pl_ready_follows(s)) {
 			n = receive_attached(&c);
 			pl_ready_after_receive(s);
 		} else if (shmt_load_acquire(&s->rec->rx.attach) == 1) {
@@ -455,6 +535,10 @@ uint64_t pl_rx_queued(struct pl_stream *s)
 	uint64_t ctl;
 	int64_t avail;
 
+	if (pl_stashed(s))
+		return pl_stash_ready(s)
+			       ? shmt_load(&s->rec->stash.bytes) - shmt_load(&s->rec->stash.taken)
+			       : 0;
 	PL_IN_REGION;
 	if (!pl_ready_follows(s))
 		return 0;

@@ -250,6 +250,8 @@ static void last_close(struct pl_stream *s, int fd)
 	uint64_t ctl;
 
 	PL_IN_REGION;
+	if (pl_stashed(s) && !(shmt_load(&s->rec->flags) & COLOC_RECORD_SHARED))
+		(void)pl_real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	if (!pl_attached(s) || (shmt_load(&s->rec->flags) & COLOC_RECORD_SHARED))
 		return;
 	shmt_or(&s->rx.shared->flags, SHMT_DIR_CLOSED);

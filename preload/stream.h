@@ -109,6 +109,20 @@ static inline bool pl_attached(const struct pl_stream *s)
 	return attached && attached == pl_gate_attach();
 }
 
+/** pl_stashed() - unread ring bytes lie in the stash: they come before what else there is, but for
+ * some of the kernel's */
+static inline bool pl_stashed(const struct pl_stream *s)
+{
+	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) &&
+	       shmt_load(&s->rec->stash.bytes) > shmt_load(&s->rec->stash.taken);
+}
+
+/** pl_stash_ready() - they come next */
+static inline bool pl_stash_ready(const struct pl_stream *s)
+{
+	return pl_stashed(s) && !shmt_load(&s->rec->stash.missing);
+}
+
 /** pl_stream_wants_attach() - true while there is something for pl_stream_attach() to do */
 static inline bool pl_stream_wants_attach(const struct pl_stream *s)
 {

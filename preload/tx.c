@@ -111,7 +111,9 @@ static bool may_open(struct pl_stream *s, int fd)
 	struct shmt_evidence mine = {0};
 	const uint32_t flags = shmt_load(&s->tx.shared->flags);
 
-	if (!(flags & SHMT_DIR_ATTACHED) || (flags & LEAVE_FLAGS))
+	/* STAYS may have been said while the region was away; its flags did not hear of it. */
+	if (!(flags & SHMT_DIR_ATTACHED) || (flags & LEAVE_FLAGS) ||
+	    (shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_STAYS))
 		return false;
 	if (!shmt_load_relaxed(&s->verified)) {
 		other = &s->seg->end[1 - s->side];

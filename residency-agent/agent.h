@@ -16,6 +16,7 @@
  *   offers.c     rings for streams between guests
  *   reclaim.c    records whose socket is gone, segments that nobody refers to
  *   drain.c      leaving the rings; removal.c: and then the region, until it comes back
+ *   stash.c      unread bytes of rings that are left
  *   control.c    verbs; answers.c: the JSON they are answered with
  *
  * One thread, one libev loop; nothing here blocks for longer than a netlink question. What lies in
@@ -62,12 +63,13 @@ struct ra_note {
 	uint32_t seg; /* RA_NONE = none */
 	uint32_t seg_generation;
 	uint8_t side;
-	bool pending;	     /* stands in agent.waits */
-	bool recheck;	     /* stands in agent.rechecks */
-	bool refused;	     /* the receiving direction is out of use for good */
-	uint32_t backoff_ms; /* before the next offer, 0 = none failed so far */
-	uint32_t inode;	     /* of the socket, 0 = not known */
-	uint64_t stuck;	     /* 1 + user.births when first seen half made, see reclaim.c */
+	bool pending;	       /* stands in agent.waits */
+	bool recheck;	       /* stands in agent.rechecks */
+	bool refused;	       /* the receiving direction is out of use for good */
+	uint32_t backoff_ms;   /* before the next offer, 0 = none failed so far */
+	uint32_t inode;	       /* of the socket, 0 = not known */
+	uint64_t stuck;	       /* 1 + user.births when first seen half made, see reclaim.c */
+	uint8_t unread_passes; /* of a drain that found unread bytes */
 };
 
 /* A process that said HELLO. */
@@ -92,6 +94,8 @@ struct ra_netns {
 };
 
 /* One user's memory and processes. */
+#define RA_STASH_UNITS 1024u /* of SHMT_RING_MIN_BYTES: 64 MiB, with memory only where used */
+
 struct ra_user {
 	struct ra_user *next;
 	uid_t uid;
@@ -105,6 +109,8 @@ struct ra_user {
 	uint64_t births;
 	struct ra_netns *netns;
 	uint8_t inside[COLOC_PROCS_MAX + 1]; /* removal.c: lines not yet seen empty, by slot */
+	uint8_t stash_used[RA_STASH_UNITS];  /* stash.c */
+	uint32_t stashed;		     /* records with bytes there */
 	uint32_t sweep_at; /* word of the used bits where the next sweep goes on */
 };
 
@@ -497,8 +503,29 @@ void ra_drain(struct ra_agent *agent);
 int ra_resume(struct ra_agent *agent);
 /** ra_drain_granted() - a grant that was decided before the drain began */
 void ra_drain_granted(struct ra_agent *agent, struct ra_user *user, uint32_t record);
-/** ra_streams_on_ring() - streams of which a direction is not in mode TCP */
+/** ra_streams_on_ring() - streams that receive by the ring, or may send by it */
 uint32_t ra_streams_on_ring(const struct ra_agent *agent);
+
+/** ra_drain_over() - the stream may be on a ring again */
+void ra_drain_over(struct ra_agent *agent, struct ra_user *user, uint32_t record);
+
+/* ---- stash.c -----------------------------------------------------------------------------------
+ */
+
+struct shmt_dir;
+/**
+ * ra_stash_put() - the @bytes at @tail of the LEAVING ring of @dir, under the receive lock
+ * Return: 0; -ENOSPC; -EBUSY there are others, not read yet
+ */
+int ra_stash_put(struct ra_user *user, struct coloc_record_shared *record,
+		 const struct shmt_dir *dir, uint64_t tail, uint64_t bytes);
+bool ra_stash_pending(const struct coloc_record_shared *record);
+/** ra_stash_drop() - whatever is there has been read, or will not be */
+void ra_stash_drop(struct ra_user *user, struct coloc_record_shared *record);
+/** ra_stash_beat() - what was read is freed, and its stream let on rings */
+void ra_stash_beat(struct ra_agent *agent);
+/** ra_stash_restore() - what an earlier agent put there */
+void ra_stash_restore(struct ra_user *user);
 
 /* ---- removal.c ---------------------------------------------------------------------------------
  */

@@ -29,9 +29,12 @@ static void sleep_until_ms(int64_t when)
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 }
 
+/* What it sends is off the ring once that is left; what it receives, when it has been read. */
 static bool on_ring(const json_t *stream)
 {
-	return ctl_mode_is_ring(ctl_string(stream, "tx_mode")) ||
+	const char *tx_mode = ctl_string(stream, "tx_mode");
+
+	return (ctl_mode_is_ring(tx_mode) && strcmp(tx_mode, "leaving") != 0) ||
 	       ctl_mode_is_ring(ctl_string(stream, "rx_mode"));
 }
 

@@ -14,9 +14,11 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "region.h"
 #include "switch.h"
 
-#define PASS_S 0.01
+#define PASS_S	      0.01
+#define UNREAD_PASSES 50 /* then the reader does not come: its bytes are stashed */
 
 static uint64_t lock_word(void)
 {
@@ -28,6 +30,12 @@ static bool on_ring(const struct shmt_dir_shared *dir)
 	return SHMT_CTL_MODE(shmt_load(&dir->ctl)) != SHMT_TCP;
 }
 
+/* What has been left waits for the other end to read it, and is no matter of ours. */
+static bool is_open(const struct shmt_dir_shared *dir)
+{
+	return on_ring(dir) && SHMT_CTL_MODE(shmt_load(&dir->ctl)) != SHMT_LEAVING;
+}
+
 /* ---- one direction -----------------------------------------------------------------------------
  */
 
@@ -36,16 +44,39 @@ static struct shmt_dir direction(struct shmt_seg_shared *seg, unsigned int i)
 	return (struct shmt_dir){.shared = &seg->dir[i], .ring.size = seg->ring_bytes};
 }
 
-static void leave_as_receiver(struct ra_user *user, struct coloc_record_shared *record,
-			      const struct shmt_dir *dir)
+/* The ring is LEAVING; nobody is inside the kernel, so it is known what of that comes first. */
+static void leave_unread(struct ra_agent *agent, struct ra_user *user, uint32_t index,
+			 struct shmt_dir *dir, uint64_t tail, int64_t unread)
 {
-	uint64_t ctl;
+	const struct ra_note *note = &user->notes[index];
+	const struct shmt_seg_shared *seg = ra_record_seg(agent, note);
+
+	if (!agent->removable || unread < 0 || !seg || shmt_load(&dir->shared->in_kernel) ||
+	    user->notes[index].unread_passes++ < UNREAD_PASSES)
+		return;
+	user->notes[index].unread_passes = 0;
+	if (dir->ring.size < SHMT_RING_MIN_BYTES || dir->ring.size > SHMT_RING_MAX_BYTES ||
+	    dir->ring.size & (dir->ring.size - 1))
+		return;
+	dir->ring.data = shmt_region_at(
+		&agent->region, seg->data_off + !note->side * dir->ring.size, dir->ring.size);
+	if (dir->ring.data &&
+	    ra_stash_put(user, &user->records[index], dir, tail, (uint64_t)unread) == 0)
+		shmt_add(&user->shared->totals.switches_to_tcp, 1);
+}
+
+static void leave_as_receiver(struct ra_agent *agent, struct ra_user *user, uint32_t index,
+			      struct shmt_dir *dir)
+{
+	struct coloc_record_shared *record = &user->records[index];
+	uint64_t ctl, tail;
 	int64_t unread;
 
 	if (!on_ring(dir->shared) || !shmt_cas(&record->rx.lock, 0, lock_word()))
 		return;
+	tail = shmt_load(&dir->shared->tail);
 	ctl = shmt_load(&dir->shared->ctl);
-	unread = shmt_rx_avail(dir, ctl, shmt_load(&dir->shared->tail));
+	unread = shmt_rx_avail(dir, ctl, tail);
 	switch (SHMT_CTL_MODE(ctl)) {
 	case SHMT_TCP:
 		break;
@@ -61,6 +92,8 @@ static void leave_as_receiver(struct ra_user *user, struct coloc_record_shared *
 	case SHMT_LEAVING:
 		if (unread == 0 && shmt_rx_settle(dir, ctl))
 			shmt_add(&user->shared->totals.switches_to_tcp, 1);
+		else if (unread != 0)
+			leave_unread(agent, user, index, dir, tail, unread);
 		break;
 	}
 	(void)shmt_cas(&record->rx.lock, lock_word(), 0);
@@ -91,7 +124,7 @@ static void leave(struct ra_agent *agent, struct ra_user *user, uint32_t index)
 	if (!seg)
 		return;
 	dir = direction(seg, !side);
-	leave_as_receiver(user, &user->records[index], &dir);
+	leave_as_receiver(agent, user, index, &dir);
 	dir = direction(seg, side);
 	leave_as_sender(&user->records[index], &dir);
 }
@@ -109,11 +142,20 @@ static void set_flags(struct shmt_seg_shared *seg, unsigned int side)
 static void clear_flags(const struct coloc_record_shared *record, const struct ra_note *note,
 			struct shmt_seg_shared *seg)
 {
-	if (!note->refused)
+	/* While older bytes lie in the stash, none may come by a ring. */
+	if (!note->refused && !ra_stash_pending(record))
 		shmt_and(&seg->dir[!note->side].flags, ~(uint32_t)SHMT_DIR_REFUSED);
 	shmt_and(&seg->dir[note->side].flags, ~(uint32_t)SHMT_DIR_STOPPED);
 	if (shmt_load(&record->flags) & COLOC_RECORD_STAYS)
 		set_flags(seg, note->side);
+}
+
+void ra_drain_over(struct ra_agent *agent, struct ra_user *user, uint32_t index)
+{
+	struct shmt_seg_shared *seg = seg_of(agent, user, index);
+
+	if (seg)
+		clear_flags(&user->records[index], &user->notes[index], seg);
 }
 
 void ra_drain_granted(struct ra_agent *agent, struct ra_user *user, uint32_t index)
@@ -137,7 +179,8 @@ uint32_t ra_streams_on_ring(const struct ra_agent *agent)
 		ra_for_each_used(user, index)
 		{
 			seg = ra_record_seg(agent, &user->notes[index]);
-			count += seg && (on_ring(&seg->dir[0]) || on_ring(&seg->dir[1]));
+			count += seg && (on_ring(&seg->dir[!user->notes[index].side]) ||
+					 is_open(&seg->dir[user->notes[index].side]));
 		}
 	}
 	return count;

@@ -65,6 +65,7 @@ static void on_beat(struct ev_loop *loop, ev_timer *timer, int events)
 	ra_local_beat(agent);
 	ra_packets_resume(agent);
 	ra_reclaim_beat(agent);
+	ra_stash_beat(agent);
 	if (!agent->region.base)
 		return;
 	if (!shmt_guest_alive(&agent->region, agent->guest.slot, agent->guest.epoch)) {

@@ -30,9 +30,16 @@ static uint64_t records_off(void)
 	return (sizeof(struct coloc_local_shared) + SHMT_PAGE - 1) & ~(uint64_t)(SHMT_PAGE - 1);
 }
 
+/* Header, records, stash. */
+static uint64_t stash_off(uint64_t record_count)
+{
+	return (records_off() + record_count * sizeof(struct coloc_record_shared) + SHMT_PAGE - 1) &
+	       ~(uint64_t)(SHMT_PAGE - 1);
+}
+
 static uint64_t file_bytes(uint64_t record_count)
 {
-	return records_off() + record_count * sizeof(struct coloc_record_shared);
+	return stash_off(record_count) + RA_STASH_UNITS * (uint64_t)SHMT_RING_MIN_BYTES;
 }
 
 static void file_name(char *name, size_t size, uid_t uid)
@@ -93,6 +100,8 @@ static void format(const struct ra_agent *agent, struct ra_user *user)
 	shared->header_bytes = sizeof(*shared);
 	shared->bytes = user->bytes;
 	shared->records_off = records_off();
+	shared->stash_off = stash_off(user->record_count);
+	shared->stash_bytes = user->bytes - shared->stash_off;
 	shared->record_count = user->record_count;
 	shared->record_bytes = sizeof(struct coloc_record_shared);
 	shared->uid = user->uid;
@@ -110,8 +119,8 @@ static bool is_sane(const struct ra_agent *agent, const struct coloc_local_share
 	       shared->record_bytes == sizeof(struct coloc_record_shared) && shared->uid == uid &&
 	       count >= COLOC_RECORD_WINDOW && count <= 262144 && (count & (count - 1)) == 0 &&
 	       shared->region_removable == agent->removable &&
-	       shared->records_off == records_off() && shared->bytes == bytes &&
-	       file_bytes(count) == bytes;
+	       shared->records_off == records_off() && shared->stash_off == stash_off(count) &&
+	       shared->bytes == bytes && file_bytes(count) == bytes;
 }
 
 /* ---- users -------------------------------------------------------------------------------------
@@ -387,6 +396,7 @@ void ra_local_start(struct ra_agent *agent)
 		closedir(folder);
 	for (user = agent->users; user; user = user->next) {
 		forget_dead(user);
+		ra_stash_restore(user);
 		if (!agent->draining)
 			ra_removal_number(agent, user);
 	}

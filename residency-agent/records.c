@@ -178,6 +178,7 @@ void ra_record_end(struct ra_agent *agent, struct ra_user *user, uint32_t index)
 	if (!shmt_cas(&record->state, COLOC_RECORD_LIVE, COLOC_RECORD_DYING))
 		return; /* its shim is freeing it: the next check finds another generation */
 	ra_record_release(agent, note);
+	ra_stash_drop(user, record);
 	/* Bytes are counted in the record while it lives; all other totals as they happen. */
 	shmt_add(&user->shared->totals.bytes_ring, record->tx.ring_bytes + record->rx.ring_bytes);
 	shmt_add(&user->shared->totals.bytes_tcp, record->tx.tcp_bytes + record->rx.tcp_bytes);

@@ -181,3 +181,13 @@ bool shmt_rx_settle(const struct shmt_dir *dir, uint64_t ctl)
 {
 	return shmt_cas(&dir->shared->ctl, ctl, next_tcp(dir));
 }
+
+void shmt_rx_stashed(const struct shmt_dir *dir, uint64_t tail, uint64_t bytes)
+{
+	const uint64_t ctl = shmt_load(&dir->shared->ctl);
+
+	if (SHMT_CTL_MODE(ctl) != SHMT_LEAVING || SHMT_CTL_VALUE(ctl) != tail + bytes)
+		return;
+	(void)shmt_rx_consume(dir, tail, bytes);
+	(void)shmt_rx_settle(dir, ctl);
+}

@@ -5,7 +5,7 @@
 #
 #   tests/run.sh SUITE[@SANITIZER]... [-- NAME...]
 #
-# SUITE: lint unit platform agent hook model stress fuzz e2e soak. With @address, @thread or
+# SUITE: lint unit platform agent hook model stress fuzz e2e vm soak. With @address, @thread or
 # @undefined its programs come from that variant's folder, $T_BUILD/san-<name>. NAME: only tests
 # whose name contains one of these.
 #
@@ -176,7 +176,7 @@ in_mode()
 	local vars=(T_MODE="$mode" COLOC_POLICY=always LD_PRELOAD="$(preload_list "$from")")
 	case $mode in
 	tcp) vars=(T_MODE=tcp) ;;
-	gone) vars+=(T_MODE=back) ;;
+	gone) vars+=(T_MODE=back T_GONE=1) ;;
 	none) vars+=(T_MODE=tcp COLOC_AGENT="$temp/nobody.sock") ;;
 	esac
 	run_one "$label [$mode]" "$limit" env "${vars[@]}" "$@"
@@ -270,6 +270,7 @@ suite()
 		programs fuzz 'fuzz_*' $((seconds * 10 + 30)) --seed "$seed" --seconds "$seconds"
 		;;
 	e2e) scripts 'e2e/test_*.sh' 300 ;;
+	vm) scripts 'vm/build.sh' 300 && scripts 'vm/test_*.sh' 300 ;;
 	soak) scripts 'e2e/test_gib.sh' 1800 && scripts 'e2e/test_kill.sh' 3600 ;;
 	*)
 		echo "run.sh: no suite ${1%@*}" >&2
