@@ -31,6 +31,8 @@ qemu()
 		"unix:$T_DIR/qmp,server=on,wait=off" "$@" >"$T_DIR/qemu.log" 2>&1 &
 	qemu_pid=$!
 	e2e_await 20 test -S "$T_DIR/qmp" || fail "QEMU: $(cat "$T_DIR/qemu.log")"
+	echo '{"execute": "query-status"}' >"$T_DIR/ask"
+	qemu_ask "$T_DIR/ask" >/dev/null # answered when all is made
 }
 
 qemu_ask()
@@ -196,12 +198,13 @@ doc_lines json "$doc" | sed "s|/dev/shm/|$host/|" >"$T_DIR/protocol"
 	fail "$(cat "$T_DIR/protocol")"
 read -ra words < <("$options" "$host/coloc-region" 256M)
 qemu -machine q35,accel=tcg "${words[@]}"
-sed -n 1p "$T_DIR/protocol" >"$T_DIR/ask"
-qemu_ask "$T_DIR/ask" | jq -e .return >/dev/null || fail 'device_del'
+sed -n 1p "$T_DIR/protocol" >"$T_DIR/del"
+qemu_ask "$T_DIR/del" | jq -e .return >/dev/null || fail 'device_del'
 qemu_end
 qemu -machine q35,accel=tcg "${words[@]:2:2}" # the root port alone, as on the destination of a migration
-sed -n '3,4p' "$T_DIR/protocol" >"$T_DIR/ask"
-qemu_ask "$T_DIR/ask" | jq -se 'length == 2 and all(.return)' >/dev/null || fail "$(qemu_ask "$T_DIR/ask")"
+sed -n '3,4p' "$T_DIR/protocol" >"$T_DIR/add"
+qemu_ask "$T_DIR/add" >"$T_DIR/answers"
+jq -se 'length == 2 and all(.return)' "$T_DIR/answers" >/dev/null || fail "$(cat "$T_DIR/answers")"
 qemu_end
 
 # ---- what the script refuses, and what QEMU does not ----------------------------------------------
