@@ -94,7 +94,8 @@ struct coloc_record_stash_shared {
 	uint64_t taken;	  /* atomic; receivers; the agent frees what is taken */
 	uint64_t missing; /* atomic; receivers */
 	uint64_t off;
-	uint64_t tail; /* where they lay in the ring: whoever finds the ring's tail there moves it on */
+	uint64_t tail; /* where they lay in the ring: whoever finds the ring's tail there moves it
+			  on */
 	uint64_t reserved[3];
 };
 

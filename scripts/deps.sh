@@ -32,6 +32,10 @@ packages()
 		curl              test             downloads from it
 		socat             test             two-way copies
 		sockperf          test             latency
+		qemu-system-x86   test             virtual machines
+		busybox-static    test             their small programs
+		cpio              test             their initramfs
+		kmod              test             their kernel modules
 		systemd           test             systemd-analyze verify
 		python3-minimal   test             end-to-end: an ordinary program
 		mandoc            test             checks the manual pages

@@ -92,8 +92,8 @@ bool shmt_rx_consume(const struct shmt_dir *dir, uint64_t tail, size_t len);
  */
 bool shmt_rx_settle(const struct shmt_dir *dir, uint64_t ctl);
 
-/** shmt_rx_stashed() - LEAVING: the @bytes at @tail lie elsewhere; whoever comes first takes them out of
- * the ring, and it is TCP again. Under the receive lock, any number of times.
+/** shmt_rx_stashed() - LEAVING: the @bytes at @tail lie elsewhere; whoever comes first takes them
+ * out of the ring, and it is TCP again. Under the receive lock, any number of times.
  */
 void shmt_rx_stashed(const struct shmt_dir *dir, uint64_t tail, uint64_t bytes);
 

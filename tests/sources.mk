@@ -5,7 +5,7 @@ test_objs = $(patsubst %.c,$(O)/obj/%.o,$(1))
 
 TEST_LIB_SRCS := $(sort $(wildcard tests/lib/t*.c))
 TEST_PLAIN_SRCS := $(sort $(wildcard tests/hook/test_*.c tests/platform/assume_*.c \
-	tests/stress/stress_*.c tests/fuzz/fuzz_*.c))
+	tests/stress/stress_*.c tests/fuzz/fuzz_*.c tests/vm/*.c))
 TEST_CMOCKA_SRCS := $(sort $(wildcard tests/unit/test_*.c tests/agent/test_*.c))
 
 # Any of them may use cmocka; those that do are left out where it is missing.
@@ -81,6 +81,9 @@ model: ## check the Spin model of the switch
 e2e: all ## real programs in two network namespaces (root)
 	$(Q)$(TESTS_RUN) e2e
 
+test-vm: all $(call test_programs,stress vm) ## virtual machines on QEMU that share an ivshmem device (root)
+	$(Q)$(TESTS_RUN) vm
+
 soak: all ## the long ones: 1 GiB each way, a hundred kills (root)
 	$(Q)T_SOAK=1 $(TESTS_RUN) soak
 
@@ -91,7 +94,7 @@ san-%:
 
 test: all test-programs $(addprefix san-,$(SANITIZERS)) ## everything CI runs
 	$(Q)$(TESTS_RUN) lint unit platform agent hook model stress fuzz \
-		$(foreach san,$(SANITIZERS),unit@$(san) stress@$(san)) e2e
+		$(foreach san,$(SANITIZERS),unit@$(san) stress@$(san)) e2e vm
 
 # ---- lint ----------------------------------------------------------------------------------------
 LINT_C = $(shell git ls-files '*.c' '*.h')
@@ -121,5 +124,5 @@ lint-tidy:
 		-DCOLOC_VERSION=\"0\" -DCOLOC_LIBDIR=\"/\" -DCOLOC_SBINDIR=\"/\" -Iinclude \
 		-Ishm-transport -Ipreload -Iresidency-agent $(AGENT_CFLAGS) 2>/dev/null' tidy
 
-.PHONY: test-programs check stress fuzz model e2e soak test lint lint-format lint-symbols \
+.PHONY: test-programs check stress fuzz model e2e test-vm soak test lint lint-format lint-symbols \
 	lint-cppcheck lint-tidy

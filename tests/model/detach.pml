@@ -279,6 +279,8 @@ inline agent_pass()
 	}
 }
 
+/* what was left is the other guest's to read */
+#define EMPTIED (mode == TCP || mode == LEAVING)
 #define TAKE_BACK skip
 #define ALL_OVER skip
 
@@ -291,6 +293,13 @@ byte unattached = 0, attach = 2;
 #ifdef POLL
 byte pollers = 0;
 bit kick[2];
+#endif
+#ifdef STASH
+byte stash[CAP];
+byte stash_bytes = 0, stash_taken = 0, stash_missing = 0;
+#define STASHED (stash_bytes > stash_taken)
+#else
+#define STASHED 0
 #endif
 
 active proctype S()
@@ -341,7 +350,8 @@ inline try_attach()
 	atomic {
 		rx_lock == 0 && attach != 1;
 		if
-		:: attach == 0 -> rx_lock = 1; attach = 1
+		:: attach == 0 && STASHED -> goto again
+		:: attach == 0 && !STASHED -> rx_lock = 1; attach = 1
 		:: else -> goto look
 		fi
 	}
@@ -387,6 +397,12 @@ inline poll_sleep()
 #endif
 	do
 	:: OPEN && attach == 2 ->
+#ifdef BUG_STASH_POLL
+		if
+		:: STASHED && stash_missing == 0 -> break
+		:: else
+		fi;
+#endif
 		atomic {
 			RX_LOCK;
 			rx_look();
@@ -408,6 +424,12 @@ inline poll_sleep()
 		:: else ->
 #endif
 sleep:			atomic {
+#if defined(STASH) && !defined(BUG_STASH_POLL)
+				if
+				:: STASHED && stash_missing == 0 -> break
+				:: else
+				fi;
+#endif
 				gate_close();
 				(len(tcp) > 0 || fin || kick[ME]);
 				break
@@ -454,6 +476,67 @@ inline mind_pollers()
 }
 #endif
 
+#ifdef STASH
+/* what the agent has moved out of the ring, behind the bytes of the kernel that come first */
+inline receive_stashed()
+{
+	RX_LOCK;
+	h = stash_bytes;
+	t = stash_taken;
+	if
+	:: h <= t -> h = 0; t = 0; RX_UNLOCK; goto again
+	:: else
+	fi;
+#ifndef BUG_STASH_CLOSED
+	if
+	:: !OPEN && attach == 2 && G != 0 -> h = 0; t = 0; RX_UNLOCK; gate_look(); goto again
+	:: else
+	fi;
+#endif
+	if
+	:: stash_missing > 0 ->
+		was = touching[ME];
+		atomic {
+			gate_close();
+			if
+			:: skip -> (len(tcp) > 0)
+			:: skip
+			fi;
+			kernel_take(stash_missing);
+			eof = 0
+		}
+		if
+		:: was != 0 -> gate_wake(was)
+		:: else
+		fi;
+		if
+		:: OPEN && attach == 2 -> TOUCH; tcp_read = tcp_read + x
+		:: else
+		fi;
+		atomic { stash_missing = stash_missing - x; rx_lock = 0; h = 0; t = 0 }
+	:: else ->
+		atomic {
+			b = stash[t];
+			deliver(b);
+			stash[t] = 0;
+			b = 0;
+			stash_taken = t + 1;
+			rx_lock = 0;
+			h = 0;
+			t = 0
+		}
+	fi;
+#if defined(POLL) && !defined(BUG_STASH_KICK)
+	atomic {
+		if
+		:: STASHED && pollers > 0 -> kick[0] = 1; kick[1] = 1
+		:: else
+		fi
+	}
+#endif
+}
+#endif
+
 active [RS] proctype R()
 {
 	mtype m;
@@ -466,11 +549,24 @@ active [RS] proctype R()
 	:: poll_sleep()
 #endif
 	:: gate_enter();
-again:	   if
+again:
+#ifdef STASH
+	   if
+	   :: STASHED -> receive_stashed(); gate_close(); goto out
+	   :: else
+	   fi;
+#endif
+	   if
 	   :: OPEN && attach == 0 -> try_attach()
 	   :: OPEN && attach == 2
 	   :: !OPEN || attach != 2 ->
 alone:		unattached++;
+#ifdef BUG_STASH_FIRST
+		if
+		:: STASHED -> goto back
+		:: else
+		fi;
+#endif
 		/* only if nobody has attached; or nobody can have, as the region is away */
 		if
 		:: attach == 0
@@ -488,6 +584,12 @@ alone:		unattached++;
 			fi
 #endif
 		fi;
+#if defined(STASH) && !defined(BUG_STASH_FIRST)
+		if
+		:: STASHED -> goto back
+		:: else
+		fi;
+#endif
 		kernel_receive(N);
 		atomic {
 			unattached--;
@@ -516,6 +618,12 @@ look:	   atomic {
 			fi;
 			was = touching[ME]
 		}
+#ifdef STASH
+		if
+		:: STASHED -> was = 0; rx_exit(); goto again
+		:: else
+		fi;
+#endif
 		kernel_receive(N);
 		gate_wake(was);
 		atomic {
@@ -596,6 +704,38 @@ out:	   atomic {
 end:	skip
 }
 
+#ifdef STASH
+/* the reader does not come: what is unread in the ring that S has left */
+inline stash_put()
+{
+	atomic { /* counts when stash_bytes says so */
+		stash_missing = (tcp_read < open_at -> open_at - tcp_read : 0);
+		stash_taken = 0;
+		do
+		:: k < h - tail -> stash[k] = ring[(tail + k) % CAP]; k++
+		:: else -> break
+		od;
+		k = 0
+	}
+	stash_bytes = h - tail;
+	atomic {
+		do
+		:: tail < h -> ring[tail % CAP] = 0; tail++
+		:: else -> break
+		od
+	}
+	rx_settle()
+}
+
+inline stash_drop()
+{
+	stash_bytes = 0;
+#ifdef BUG_STASH_DROP
+	stash_taken = 0
+#endif
+}
+#endif
+
 /* for a word that is not TCP yet: what the agent can do; true once it can do more */
 inline agent_pass()
 {
@@ -608,6 +748,9 @@ inline agent_pass()
 	:: m == WAKING || (m == RING && h != tail) -> leave()
 	:: (m == RING || m == LEAVING) && h == tail -> rx_settle()
 	:: m == LEAVING && h != tail
+#ifdef STASH
+	:: m == LEAVING && h != tail && in_kernel == 0 && stash_bytes == 0 -> stash_put()
+#endif
 	fi;
 	atomic {
 		rx_lock = 0;
@@ -629,6 +772,7 @@ inline take_back()
 	attach = 0
 #endif
 }
+#define EMPTIED (mode == TCP)
 #define TAKE_BACK take_back()
 #define ALL_OVER callers == 0; assert(in_kernel == 0 && unattached == 0)
 
@@ -651,14 +795,19 @@ active proctype A()
 #endif
 		do
 		:: atomic {
-			mode == TCP ->
+			EMPTIED ->
 			m = TCP;
 			h = 0;
 			closed_for_good = 1;
-			G = 0;
+			if
+			:: G = 0
+#ifdef STASH
+			:: n++; goto resume /* without a removal */
+#endif
+			fi;
 			break
 		   }
-		:: mode != TCP -> agent_pass()
+		:: !EMPTIED -> agent_pass()
 		od;
 #ifndef BUG_WAIT
 		inside[0] == 0;
@@ -666,7 +815,7 @@ active proctype A()
 #endif
 		atomic { /* nobody is left who could see a difference in between */
 			TAKE_BACK;
-			assert(!touching[0] && !touching[1] && mode == TCP);
+			assert(!touching[0] && !touching[1] && EMPTIED);
 			away = 1
 		}
 		atomic {
@@ -674,10 +823,20 @@ active proctype A()
 			n++;
 			G = n + 1
 		}
-		atomic {
-			closed_for_good = 0;
-			refused = 0
-		}
+resume:
+#ifdef STASH
+		if
+		:: !STASHED ->
+			stash_drop();
+#endif
+			atomic {
+				closed_for_good = 0;
+				refused = 0
+			}
+#ifdef STASH
+		:: n < DETACHES && STASHED -> skip
+		fi
+#endif
 	:: break
 	od;
 	ALL_OVER

@@ -104,7 +104,7 @@ for folder in bin sbin lib lib64; do
 	ln -s "usr/$folder" "$root/$folder"
 done
 env -u MAKEFLAGS -u MFLAGS make --no-print-directory O="$build" DESTDIR="$root" install >/dev/null
-cp "$build/tests/stress/stress_stream" "$root/tests/"
+cp "$build/tests/stress/stress_stream" "$build/tests/vm/flow" "$root/tests/"
 take_programs
 take_modules
 install "$(command -v busybox)" "$root/usr/bin/busybox"

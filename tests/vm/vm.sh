@@ -38,6 +38,10 @@
 #                              returns
 # vm_event NAME EVENT [S]      until QEMU has told it (10), beginning behind the last one waited for
 # vm_apart NAME...             a processor of the host for each of these guests; 1 if there are too few
+# vm_unplug NAME               take the device out of a running guest, until QEMU says that it is gone
+# vm_plug NAME REGION          put one into it, with that file's memory
+# vm_migrate NAME TO           live migration of a guest that has no device to a QEMU named TO, which
+#                              is then the guest's name here; NAME is gone
 # vm_kill NAME                 SIGKILL to QEMU
 # vm_stop NAME                 end QEMU in an orderly way; it must have been well until then
 # vm_stat NAME KEY             a number of "colocctl stats"
@@ -53,27 +57,38 @@ T_ACCEL=
 declare -A vm_pid vm_to vm_from vm_qmp_to vm_qmp_from vm_seen
 vm_id=
 
+vm_slot=8             # of the device, the same whenever it is there
 vm_boot_seconds=60   # under emulation, on a host that has other work
 vm_answer_seconds=60 # longest command that is waited for in one piece
 
+# What a guest has to say when something went wrong; in a subshell, for it may not answer.
+vm_show()
+{
+	vm_answer_seconds=5
+	echo "-- guest $1, agent"
+	vm_run "$1" tail -n 20 /run/agent.log
+	vm_run "$1" colocctl stats --json
+	# shellcheck disable=SC2016 # for the guest's shell
+	vm_run "$1" sh -c 'for job in /run/jobs/*.sh; do
+		[ ! -s "${job%.sh}" ] || { sed "s/^exec /-- job: /" "$job"; tail -n 8 "${job%.sh}"; }
+	done'
+}
+
+# Also out of a substitution: the shell ends, and all is shown.
 fail()
 {
 	local name
+	exec >&2
 	echo "FAILED: $*"
+	[ -z "${vm_failing:-}" ] || exit 1
+	vm_failing=1
 	for name in "${!vm_pid[@]}"; do
 		echo "-- guest $name, console"
 		tail -n 25 "$T_DIR/$name.console"
 		[ ! -s "$T_DIR/$name.qemu" ] || sed 's/^/qemu: /' "$T_DIR/$name.qemu"
-		kill -0 "${vm_pid[$name]}" 2>/dev/null && vm_serves "$name" || continue
-		echo "-- guest $name, agent"
-		vm_answer_seconds=5
-		vm_run "$name" tail -n 20 /run/agent.log
-		vm_run "$name" colocctl stats --json
-		# shellcheck disable=SC2016 # for the guest's shell
-		vm_run "$name" sh -c 'for job in /run/jobs/*.sh; do
-			[ ! -s "${job%.sh}" ] || { cat "$job"; tail -n 8 "${job%.sh}"; }
-		done' | sed 's/^exec /-- job: /'
+		! vm_serves "$name" || (vm_show "$name")
 	done
+	[ $BASHPID = $$ ] || kill -TERM $$
 	exit 1
 }
 
@@ -193,7 +208,7 @@ vm_start()
 		args+=(-machine pc,accel=kvm -cpu host -smp "$cpus")
 	fi
 	[ -z "$region" ] || args+=(-object "$(vm_memory "$region" "$size")"
-		-device ivshmem-plain,id=shm,memdev=region)
+		-device "ivshmem-plain,id=shm,memdev=region,addr=$vm_slot")
 	[ -z "$incoming" ] || args+=(-incoming "$incoming")
 	# It ends with this shell, however that ends.
 	setpriv --pdeathsig KILL ip netns exec "$T_NS" qemu-system-x86_64 "${args[@]}" \
@@ -205,6 +220,42 @@ vm_start()
 vm_memory()
 {
 	echo "memory-backend-file,id=region,share=on,mem-path=$T_DIR/$1,size=$2"
+}
+
+# QEMU 7.2 does not survive it if memory of a device that is gone is given to another one: it goes, too.
+vm_unplug()
+{
+	vm_qmp "$1" device_del '{"id": "shm"}' >/dev/null
+	vm_event "$1" DEVICE_DELETED
+	vm_qmp "$1" object-del '{"id": "region"}' >/dev/null
+}
+
+vm_plug()
+{
+	vm_qmp "$1" object-add "{\"qom-type\": \"memory-backend-file\", \"id\": \"region\",
+		\"share\": true, \"mem-path\": \"$T_DIR/$2\",
+		\"size\": $(stat -c %s "$T_DIR/$2")}" >/dev/null
+	vm_qmp "$1" device_add "{\"driver\": \"ivshmem-plain\", \"id\": \"shm\",
+		\"memdev\": \"region\", \"addr\": \"$vm_slot\"}" >/dev/null
+}
+
+vm_migrated()
+{
+	local state
+	state=$(vm_qmp "$1" query-migrate | jq -r .status)
+	[ "$state" != failed ] || fail "guest $1 is not migrated: $(vm_qmp "$1" query-migrate)"
+	[ "$state" = completed ]
+}
+
+vm_migrate()
+{
+	vm_start "$2" as="$1" incoming="unix:$T_DIR/$2.migrate"
+	vm_qmp "$1" migrate-set-parameters '{"max-bandwidth": 10000000000}' >/dev/null
+	vm_qmp "$1" migrate "{\"uri\": \"unix:$T_DIR/$2.migrate\"}" >/dev/null
+	vm_await 60 vm_migrated "$1" || fail "guest $1: migration: $(vm_qmp "$1" query-migrate)"
+	vm_event "$2" RESUME
+	vm_stop "$1"
+	: >"$T_DIR/$2.ready"
 }
 
 vm_serves()
