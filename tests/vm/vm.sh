@@ -88,7 +88,7 @@ fail()
 		[ ! -s "$T_DIR/$name.qemu" ] || sed 's/^/qemu: /' "$T_DIR/$name.qemu"
 		! vm_serves "$name" || (vm_show "$name")
 	done
-	[ $BASHPID = $$ ] || kill -TERM $$
+	[ $BASHPID = $$ ] || kill -USR1 $$
 	exit 1
 }
 
@@ -105,6 +105,7 @@ vm_begin()
 	trap vm_on_exit EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
+	trap 'exit 1' USR1
 	ip -n "$T_NS" link add bridge type bridge || vm_skip 'no bridges here'
 	ip -n "$T_NS" link set bridge up
 	ip -n "$T_NS" tuntap add dev try mode tap || vm_skip 'no tap devices here'
