@@ -271,7 +271,6 @@ suite()
 		;;
 	e2e) scripts 'e2e/test_*.sh' 300 ;;
 	vm) scripts 'vm/build.sh' 300 && scripts 'vm/test_*.sh' 300 ;;
-	vm) scripts 'vm/build.sh' 300 && scripts 'vm/test_*.sh' 300 ;;
 	soak) scripts 'e2e/test_gib.sh' 1800 && scripts 'e2e/test_kill.sh' 3600 ;;
 	*)
 		echo "run.sh: no suite ${1%@*}" >&2
