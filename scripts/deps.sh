@@ -38,6 +38,10 @@ packages()
 		kmod              test             their kernel modules
 		systemd           test             systemd-analyze verify
 		python3-minimal   test             end-to-end: an ordinary program
+		python3-yaml      test             checks the manifest for Kubernetes
+		libvirt0          test             schema of libvirt's domains
+		libxml2-utils     test             checks the fragment for libvirt
+		nftables          test             a translated address between guests
 		mandoc            test             checks the manual pages
 		clang-format      test             lint
 		clang-tidy        test             lint
