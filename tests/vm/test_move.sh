@@ -13,26 +13,20 @@ step=20000000 # bytes that show that a transfer goes on
 unplug() # NAME
 {
 	vm_run "$1" colocctl drain >"$T_DIR/drain" 2>&1 || fail "drain: $(cat "$T_DIR/drain")"
-	vm_qmp "$1" device_del '{"id": "shm"}' >/dev/null
-	vm_event "$1" DEVICE_DELETED
-	# QEMU takes no second device on the memory of a first one.
-	vm_qmp "$1" object-del '{"id": "region"}' >/dev/null
+	vm_unplug "$1"
 	before=$(flow_progress 7001)
 	ring_before=$(flow_ring_bytes B 7001)
 }
 
-has_device() # NAME
+resumed() # NAME
 {
-	vm_run "$1" sh -c 'grep -l 0x1110 /sys/bus/pci/devices/*/device' >/dev/null
+	vm_run "$1" colocctl resume >"$T_DIR/resume" 2>&1
 }
 
 plug() # NAME
 {
-	vm_qmp "$1" object-add "{\"qom-type\": \"memory-backend-file\", \"id\": \"region\",
-		\"mem-path\": \"$T_DIR/shared\", \"share\": true, \"size\": $((64 << 20))}" >/dev/null
-	vm_qmp "$1" device_add '{"driver": "ivshmem-plain", "id": "shm", "memdev": "region"}' >/dev/null
-	vm_await 10 has_device "$1" || fail "$1 does not see its device"
-	vm_run "$1" colocctl resume >"$T_DIR/resume" 2>&1 || fail "resume: $(cat "$T_DIR/resume")"
+	vm_plug "$1" shared
+	vm_await 10 resumed "$1" || fail "resume: $(cat "$T_DIR/resume")"
 }
 
 # By TCP alone, and well.
@@ -48,14 +42,6 @@ moves_again()
 		fail "$1: the transfer does not move again: $(vm_run A colocctl streams --json)"
 }
 
-migrated() # NAME
-{
-	local status
-	status=$(vm_qmp "$1" query-migrate | jq -r .status)
-	[ "$status" != failed ] || fail "the migration failed: $(vm_qmp "$1" query-migrate)"
-	[ "$status" = completed ]
-}
-
 vm_begin
 vm_start A region=shared
 vm_start B region=shared
@@ -67,7 +53,7 @@ vm_await 30 flow_on_ring B 7001 $step || fail "the transfer does not move"
 epoch=$(vm_run B colocctl status --json | jq .guest.epoch)
 
 unplug B
-vm_run B colocctl resume >"$T_DIR/resume" 2>&1 && fail 'resume without a device succeeds'
+resumed B && fail 'resume without a device succeeds'
 goes_by_tcp unplugged
 plug B
 moves_again 'plugged in'
@@ -75,11 +61,7 @@ moves_again 'plugged in'
 echo "unplugged: $(($(flow_progress 7001) - before)) bytes went on, and moved back"
 
 unplug B
-vm_start D as=B incoming="unix:$T_DIR/migration"
-vm_qmp B migrate "{\"uri\": \"unix:$T_DIR/migration\"}" >/dev/null
-vm_await 60 migrated B || fail 'the migration takes too long'
-vm_stop B
-vm_arrived D
+vm_migrate B D
 goes_by_tcp migrated
 plug D
 moves_again 'after the migration'

@@ -25,7 +25,6 @@
 #                              incoming=URI: wait for a migration; as=NAME: this guest's name, address
 #                              and uuid, for the second QEMU of a migration
 # vm_ready NAME...             until they serve commands and their agents answer
-# vm_arrived NAME              it goes on there after a migration
 # vm_run NAME CMD...           CMD in that guest: its output, its exit status
 # vm_preload NAME CMD...       the same with libcoloc.so; exported variables COLOC_... count
 # vm_spawn NAME CMD...         in the background as job T_JOB
@@ -274,12 +273,6 @@ vm_ready()
 		: >"$T_DIR/$name.ready"
 		vm_run "$name" colocctl --wait 20 status >/dev/null || fail "guest $name: no agent"
 	done
-}
-
-vm_arrived()
-{
-	: >"$T_DIR/$1.ready"
-	vm_run "$1" true || fail "guest $1 does not go on after its migration"
 }
 
 # The host's processors that we may use, one a line.
