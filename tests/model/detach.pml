@@ -1,292 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * detach.pml - the region is taken away from one guest and given back while a stream goes on
+ * detach.pml - the region is taken away from the guest that receives, and given back
  *
- * Without -DSENDS that guest receives: RS threads, blocking or not (-DPOLL: also by poll), each of
- * which may stop calling as in threads.pml. With -DSENDS it sends, by two threads, as in
- * senders.pml. The other guest keeps its mapping and knows nothing.
+ * RS threads, blocking or not (-DPOLL: also by poll), each of which may stop calling as in
+ * threads.pml. The sender's guest keeps its mapping and knows nothing. Who sleeps in the kernel is
+ * counted in the region (in_kernel); the agent makes that unattached, in the record, and takes the
+ * attach back. A sleeper that finds another number, or none, lowers unattached and lets the region
+ * be. Then R attaches anew, as in attach.pml.
  *
- * Local memory: G is the number of the region, 0 = away; inside says who may touch it. A thread is
- * counted first and looks at G after that; nobody is counted while asleep in the kernel. The agent
- * drains (a refusal and a fresh word: nothing opens any more; then it waits for mode TCP), writes
- * G = 0, waits until it has seen each out once, makes in_kernel, which those asleep have raised,
- * their unattached, and takes the attach back. Then the region goes. It comes back as it was, under
- * another number, and each process maps it before it goes on.
- *
- * An open gate stays so while one is counted. A closed one is only what was true at the look: who
- * goes on without the region announces that (unattached; the count of sleepers) or locks out who
- * could open (the tx lock), and looks at G again after that: if it is not 0, back, and in.
- *
- * touching is no part of the program: who may be at the region now. Each thread maps for itself
- * here, as if it were a process.
+ * -DSTASH: the agent may move unread bytes of a ring that was left into the record. They come after
+ * stash_missing bytes of the kernel's and before all others; until they are taken, nobody attaches
+ * and nothing opens. So who is about to take the kernel's bytes looks for them last, and so does
+ * who is about to sleep in poll; who returns tells the sleepers of them.
  */
-#ifndef DETACHES
-#define DETACHES 1
-#endif
 #ifndef RS
 #define RS 2
 #endif
-
-#ifdef SENDS
-#ifndef N0
-#define N0 2
-#endif
-#ifndef N1
-#define N1 1
-#endif
-#define N 8
-#define ME _pid
-/* a byte is {sender, number, how many of the other's had returned}, see senders.pml */
-#define BY(b) ((b) & 1)
-#define DELIVER(b)                                                                                 \
-	assert(((b) >> 1 & 7) == got_of[BY(b)] && got_of[1 - BY(b)] >= (b) >> 4);                  \
-	got_of[BY(b)]++
-byte got_of[2], done_of[2];
-#else
 #define ME (_pid - 1)
-#endif
 
 #include "word.pml"
-
-byte G = 1;
-bit inside[2], away = 0;
-byte touching[2]; /* the number with which the gate was found open */
-#define OPEN (touching[ME] != 0)
-#define TOUCH assert(!away)
-
-/* ---- the gate -------------------------------------------------------------------------------- */
-
-/* a new number is mapped now, or at a later look: until then the gate is closed */
-inline gate_look()
-{
-	atomic {
-		if
-		:: G != 0 -> touching[ME] = G
-#if defined(BUG_CLOSED) || defined(BUG_COUNT)
-		:: G == 0 /* wrong even where mapping is immediate */
-#else
-		:: G != 1
-#endif
-		fi
-	}
-}
-
-inline gate_enter()
-{
-#ifdef BUG_INSIDE
-	gate_look();
-	inside[ME] = 1
-#else
-	inside[ME] = 1;
-	gate_look()
-#endif
-}
-
-/* out of it, or to sleep */
-inline gate_close()
-{
-	atomic {
-		inside[ME] = 0;
-		touching[ME] = 0
-	}
-}
-
-/* after a sleep, for which a gate that was open with this number was closed */
-inline gate_wake(number)
-{
-	inside[ME] = 1;
-	atomic {
-		if
-#ifdef BUG_SLEEPER
-		:: touching[ME] = number
-#else
-		:: G == number -> touching[ME] = number
-		:: else
-#endif
-		fi;
-		number = 0
-	}
-}
-
-#ifdef SENDS
-
-/* ---- the guest sends ------------------------------------------------------------------------- */
-
-/* a send by the kernel, which looked at the word, or at G, under the lock; it may sleep */
-inline raise()
-{
-	tx_in_kernel++;
-	tx_lock = NOBODY;
-	gate_close()
-}
-
-active [2] proctype S()
-{
-	mtype m;
-	byte h, o, t, k, n, v, was;
-	bit ok;
-
-	do
-	:: n < (_pid == 0 -> N0 : N1) ->
-		v = _pid | n << 1 | done_of[1 - _pid] << 4;
-again:		if
-		:: OPEN /* the same call goes on */
-		:: else -> gate_enter()
-		fi;
-		atomic {
-			TX_LOCK(_pid);
-			if
-			:: !OPEN ->
-#ifndef BUG_CLOSED
-				if
-				:: G != 0 -> tx_lock = NOBODY; gate_close(); goto again
-				:: else
-				fi;
-#endif
-				raise()
-			:: OPEN ->
-				TOUCH;
-				tx_look();
-				if
-				:: m == TCP || m == LEAVING -> was = touching[ME]; raise()
-				:: m == WAKING || m == RING -> goto ring_open
-				fi
-			fi
-		}
-		kernel_send(v);
-		if
-		:: was == 0 -> tx_in_kernel--
-		:: was != 0 ->
-			gate_wake(was);
-			tx_in_kernel--;
-			if
-			:: OPEN && m == TCP ->
-				atomic {
-					TOUCH;
-					TX_LOCK(_pid);
-					if
-					:: tx_in_kernel == 0
-					:: else -> tx_lock = NOBODY; goto next
-					fi
-				}
-				tx_open();
-				TX_UNLOCK
-			:: skip
-			fi
-		fi;
-		goto next;
-ring_open:	if
-		:: h - tail < CAP ->
-			tx_publish(v);
-			TX_UNLOCK;
-			if
-			:: ok -> goto next
-			:: else -> goto again
-			fi
-		:: skip ->
-			leave();
-			atomic {
-				tx_lock = NOBODY;
-				if
-				:: !ok && h - tail >= CAP ->
-					gate_close();
-					(h - tail < CAP || in_kernel == 0 || mode != m)
-				:: else
-				fi;
-				ok = 0;
-				goto again
-			}
-		fi;
-next:		atomic {
-			ok = 0;
-			v = 0;
-			m = TCP;
-			h = 0;
-			n++;
-			done_of[_pid] = n;
-			if
-			:: OPEN
-			:: gate_close();
-			   if
-			   :: skip -> got == sent
-			   :: skip
-			   fi
-			fi
-		}
-	:: else -> break
-	od;
-	atomic {
-		gate_close();
-		got == sent
-	}
-}
-
-/* of the other guest, blocking */
-active proctype R()
-{
-	mtype m;
-	byte h, b, t, k, x;
-	bit ok, eof;
-
-end:	do
-	:: rx_look();
-	   if
-	   :: m == TCP ->
-		rx_enter();
-		if
-		:: ok ->
-			ok = 0;
-endwait:		atomic {
-				len(tcp) > 0;
-				kernel_take(N)
-			}
-			rx_exit()
-		:: else
-		fi
-	   :: m == WAKING -> rx_answer()
-	   :: m == RING || m == LEAVING ->
-		if
-		:: tcp_read < open_at ->
-endrest:		atomic {
-				len(tcp) > 0;
-				kernel_take(open_at - tcp_read);
-				tcp_read = tcp_read + x;
-				x = 0
-			}
-		:: tcp_read >= open_at && h != tail ->
-			ring_take()
-		:: tcp_read >= open_at && h == tail -> atomic { rx_settle(); ok = 0 }
-		fi
-	   fi
-	od
-}
-
-/* for a word that is not TCP yet: what the agent can do; true once it can do more */
-inline agent_pass()
-{
-	atomic {
-		TX_LOCK(_pid);
-		tx_look()
-	}
-	if
-	:: m == WAKING || m == RING -> leave()
-	:: else
-	fi;
-	atomic {
-		TX_UNLOCK;
-		ok || m == TCP || mode != m || (m != LEAVING && in_kernel == 0);
-		ok = 0
-	}
-}
-
-/* what was left is the other guest's to read */
-#define EMPTIED (mode == TCP || mode == LEAVING)
-#define TAKE_BACK skip
-#define ALL_OVER skip
-
-#else
-
-/* ---- the guest receives ---------------------------------------------------------------------- */
+#include "gate.pml"
 
 byte callers = RS;
 byte unattached = 0, attach = 2;
@@ -526,14 +259,6 @@ inline receive_stashed()
 			t = 0
 		}
 	fi;
-#if defined(POLL) && !defined(BUG_STASH_KICK)
-	atomic {
-		if
-		:: STASHED && pollers > 0 -> kick[0] = 1; kick[1] = 1
-		:: else
-		fi
-	}
-#endif
 }
 #endif
 
@@ -552,7 +277,7 @@ active [RS] proctype R()
 again:
 #ifdef STASH
 	   if
-	   :: STASHED -> receive_stashed(); gate_close(); goto out
+	   :: STASHED -> receive_stashed(); goto next
 	   :: else
 	   fi;
 #endif
@@ -688,7 +413,18 @@ limited:	was = touching[ME];
 	   fi;
 next:
 #ifdef POLL
-	   mind_pollers();
+	   if
+	   :: OPEN && attach == 2 -> mind_pollers()
+	   :: else
+	   fi;
+#if defined(STASH) && !defined(BUG_STASH_KICK)
+	   atomic {
+		if
+		:: STASHED && pollers > 0 -> kick[0] = 1; kick[1] = 1
+		:: else
+		fi
+	   }
+#endif
 #endif
 	   gate_close();
 out:	   atomic {
@@ -776,68 +512,4 @@ inline take_back()
 #define TAKE_BACK take_back()
 #define ALL_OVER callers == 0; assert(in_kernel == 0 && unattached == 0)
 
-#endif
-
-/* ---- the agent of the guest ------------------------------------------------------------------ */
-
-active proctype A()
-{
-	mtype m;
-	byte h, k, n;
-	bit ok;
-
-	do
-	:: n < DETACHES ->
-		refused = 1; /* REFUSED; of a direction that the guest sends: STOPPED */
-#ifndef BUG_STOPPED
-		change_word();
-		ok = 0;
-#endif
-		do
-		:: atomic {
-			EMPTIED ->
-			m = TCP;
-			h = 0;
-			closed_for_good = 1;
-			if
-			:: G = 0
-#ifdef STASH
-			:: n++; goto resume /* without a removal */
-#endif
-			fi;
-			break
-		   }
-		:: !EMPTIED -> agent_pass()
-		od;
-#ifndef BUG_WAIT
-		inside[0] == 0;
-		inside[1] == 0;
-#endif
-		atomic { /* nobody is left who could see a difference in between */
-			TAKE_BACK;
-			assert(!touching[0] && !touching[1] && EMPTIED);
-			away = 1
-		}
-		atomic {
-			away = 0;
-			n++;
-			G = n + 1
-		}
-resume:
-#ifdef STASH
-		if
-		:: !STASHED ->
-			stash_drop();
-#endif
-			atomic {
-				closed_for_good = 0;
-				refused = 0
-			}
-#ifdef STASH
-		:: n < DETACHES && STASHED -> skip
-		fi
-#endif
-	:: break
-	od;
-	ALL_OVER
-}
+#include "removal.pml"

@@ -119,7 +119,8 @@ holds nested_tx -DN0=2 -DN1=2
 holds nested_rx -DN=4
 holds detach -DN=1 -DPOLL
 holds detach -DN=3 -DRS=1 -DDETACHES=2
-holds detach -DSENDS -DN0=1 -DN1=1
+holds detach -DN=2 -DRS=1 -DPOLL -DSTASH
+holds detach_tx -DN0=1 -DN1=1
 
 if [ -n "$full" ]; then
 	holds one -DN=8 -DDEATH
@@ -133,8 +134,11 @@ if [ -n "$full" ]; then
 	holds edge -DN=6 -DCAP=3
 	holds nested_tx -DN0=3 -DN1=2
 	holds nested_rx -DN=5
-	holds detach -DN=2 -DPOLL
-	holds detach -DSENDS -DN0=2 -DN1=1
+	holds detach -DN=2 -DSTASH
+	holds detach_tx -DN0=2 -DN1=1
+	# Two receivers, and the stash read twice, or passed by.
+	breaks detach -DN=2 -DSTASH -DBUG_STASH_DROP
+	breaks detach -DN=2 -DPOLL -DSTASH -DBUG_STASH_KICK
 fi
 
 # S opens behind payload that R has read, or by a word that R has changed since: lost wake-ups.
@@ -181,12 +185,15 @@ breaks detach -DN=2 -DRS=1 -DBUG_STOPPED
 breaks detach -DN=1 -DRS=1 -DBUG_MOVE
 breaks detach -DN=1 -DRS=1 -DBUG_ATTACH
 breaks detach -DN=2 -DRS=1 -DBUG_ATTACHED
-breaks detach -DSENDS -DN0=1 -DN1=1 -DBUG_SLEEPER
-breaks detach -DSENDS -DN0=1 -DN1=1 -DBUG_STOPPED
+breaks detach_tx -DN0=1 -DN1=1 -DBUG_SLEEPER
+breaks detach_tx -DN0=1 -DN1=1 -DBUG_STOPPED
 # It is back, and a receiver, a sender or a sleeper in poll goes by an earlier look.
 breaks detach -DN=1 -DBUG_CLOSED
-breaks detach -DSENDS -DN0=2 -DN1=1 -DBUG_CLOSED
+breaks detach_tx -DN0=2 -DN1=1 -DBUG_CLOSED
 breaks detach -DN=2 -DPOLL -DBUG_COUNT
+# Bytes of the stash: not looked for after all else, or bytes before them that nobody counts.
+breaks detach -DN=2 -DRS=1 -DPOLL -DSTASH -DBUG_STASH_POLL
+breaks detach -DN=3 -DRS=1 -DDETACHES=2 -DSTASH -DBUG_STASH_CLOSED
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
