@@ -138,6 +138,7 @@ if [ -n "$full" ]; then
 	holds detach_tx -DN0=2 -DN1=1
 	# Two receivers, and the stash read twice, or passed by.
 	breaks detach -DN=2 -DSTASH -DBUG_STASH_DROP
+	breaks detach -DN=2 -DDETACHES=2 -DSTASH -DBUG_STASH_FIRST
 	breaks detach -DN=2 -DPOLL -DSTASH -DBUG_STASH_KICK
 fi
 
