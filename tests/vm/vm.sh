@@ -37,7 +37,8 @@
 # vm_qmp NAME COMMAND [ARGS]   a command of QEMU's machine protocol, ARGS as JSON; prints what it
 #                              returns
 # vm_event NAME EVENT [S]      until QEMU has told it (10), beginning behind the last one waited for
-# vm_apart NAME...             a processor of the host for each of these guests; 1 if there are too few
+# vm_apart NAME...             a processor of the host for each of these guests, before other work; 1 if
+#                              there are too few
 # vm_unplug NAME               take the device out of a running guest, until QEMU says that it is gone
 # vm_plug NAME REGION          put one into it, with that file's memory
 # vm_migrate NAME TO           live migration of a guest that has no device to a QEMU named TO, which
@@ -211,8 +212,8 @@ vm_start()
 	[ -z "$region" ] || args+=(-object "$(vm_memory "$region" "$size")"
 		-device "ivshmem-plain,id=shm,memdev=region,addr=$vm_slot")
 	[ -z "$incoming" ] || args+=(-incoming "$incoming")
-	# It ends with this shell, however that ends.
-	setpriv --pdeathsig KILL ip netns exec "$T_NS" qemu-system-x86_64 "${args[@]}" \
+	# It ends with this shell, however that ends. A session of its own is for vm_apart.
+	setsid setpriv --pdeathsig KILL ip netns exec "$T_NS" qemu-system-x86_64 "${args[@]}" \
 		>"$T_DIR/$name.qemu" 2>&1 </dev/null &
 	vm_pid[$name]=$!
 	vm_qmp "$name" qmp_capabilities >/dev/null
@@ -283,7 +284,9 @@ vm_processors()
 	done
 }
 
-# Only the guests' own processors: QEMU's other threads go where there is room.
+# Only the guests' own processors: QEMU's other threads go where there is room. All of them go before
+# other work of the host, for a guest that has to wait while the other spins is slow by any path; where
+# the kernel shares out processors by session (autogroup), niceness is the session's.
 vm_apart()
 {
 	local processors name thread
@@ -293,6 +296,10 @@ vm_apart()
 		for thread in $(vm_qmp "$name" query-cpus-fast | jq '.[]."thread-id"'); do
 			taskset -cp "${processors[0]}" "$thread" >/dev/null || fail "guest $name: taskset"
 		done
+		for thread in "/proc/${vm_pid[$name]}/task"/*; do
+			renice -n -15 -p "${thread##*/}" >/dev/null
+		done
+		[ ! -e "/proc/${vm_pid[$name]}/autogroup" ] || echo -15 >"/proc/${vm_pid[$name]}/autogroup"
 		processors=("${processors[@]:1}")
 	done
 }
