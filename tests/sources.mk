@@ -87,6 +87,10 @@ test-vm: all $(call test_programs,stress vm) ## virtual machines on QEMU that sh
 soak: all ## the long ones: 1 GiB each way, a hundred kills (root)
 	$(Q)T_SOAK=1 $(TESTS_RUN) soak
 
+CPYTHON ?=
+test-cpython: all ## CPython's own network tests, plain and preloaded; CPYTHON=quick: a few of them
+	$(Q)T_BUILD=$(abspath $(O)) tests/apps/cpython.sh $(CPYTHON)
+
 # Variants are built by a make of their own, in folders of their own.
 SANITIZERS ?= address undefined thread
 san-%:
@@ -124,5 +128,5 @@ lint-tidy:
 		-DCOLOC_VERSION=\"0\" -DCOLOC_LIBDIR=\"/\" -DCOLOC_SBINDIR=\"/\" -Iinclude \
 		-Ishm-transport -Ipreload -Iresidency-agent $(AGENT_CFLAGS) 2>/dev/null' tidy
 
-.PHONY: test-programs check stress fuzz model e2e test-vm soak test lint lint-format lint-symbols \
-	lint-cppcheck lint-tidy
+.PHONY: test-programs check stress fuzz model e2e test-vm soak test-cpython test lint lint-format \
+	lint-symbols lint-cppcheck lint-tidy
