@@ -168,6 +168,27 @@ void pl_epset_sleep(uint32_t number, int sleepers)
 			pl_epset_sleep(pl_ep_sets[number].nested[i].set - 1, sleepers);
 }
 
+/* false: it has something to read. Under the set's lock. */
+static bool settle_item(struct pl_ep_item *item)
+{
+	/* Edge-triggered: bytes may lie unread, the kernel's too, and are not told again. */
+	if (pl_ready_settle(item->s) && !(item->events & EPOLLET))
+		return true;
+	if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
+		/* The kernel's edge of the end of stream may have been told while the ring had
+		 * bytes: it is told again if it stands. */
+		if (pl_peer_gone(item->fd))
+			pl_ep_tell_again(item);
+		return true;
+	}
+	if ((item->events & EPOLLET) &&
+	    item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1 &&
+	    pl_ready_push_out(item->s))
+		return true;
+	item->reported = 0;
+	return false;
+}
+
 bool pl_epset_settle(uint32_t number)
 {
 	struct pl_ep_set *set = &pl_ep_sets[number];
@@ -182,31 +203,12 @@ bool pl_epset_settle(uint32_t number)
 
 		if (item->removed || !(item->events & IN_EVENTS))
 			continue;
-		if (pl_stashed(item->s)) {
-			if (is_ready(item) &&
-			    !(item->events & EPOLLET && item->reported == arrival(item->s)))
-				may_sleep = false;
-			continue;
-		}
-		if (!pl_ready_follows(item->s))
-			continue;
-		/* Edge-triggered: bytes may lie unread, the kernel's too, and are not told again.
-		 */
-		if (pl_ready_settle(item->s) && !(item->events & EPOLLET))
-			continue;
-		if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
-			/* The kernel's edge of the end of stream may have been told while the ring
-			 * had bytes: it is told again if it stands. */
-			if (pl_peer_gone(item->fd))
-				pl_ep_tell_again(item);
-			continue;
-		}
-		if ((item->events & EPOLLET) &&
-		    item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1 &&
-		    pl_ready_push_out(item->s))
-			continue;
-		item->reported = 0;
-		may_sleep = false;
+		if (pl_ready_follows(item->s) && !settle_item(item))
+			may_sleep = false;
+		/* The agent may have settled it, too, and put aside what was there. */
+		if (pl_stashed(item->s) && is_ready(item) &&
+		    !(item->events & EPOLLET && item->reported == arrival(item->s)))
+			may_sleep = false;
 	}
 	pl_ep_busy--;
 	pl_unlock(&set->lock, lock);

@@ -25,15 +25,15 @@ static ssize_t receive(struct pl_stream *s, int fd, void *buf, size_t len, int f
 }
 
 /* As read(2) does it: no room is no wait, unlike recv(2). */
-
-static ssize_t receive_vec(struct pl_stream *s, int fd, const struct iovec *iov, int n, bool *pass)
+static ssize_t receive_vec(struct pl_stream *s, int fd, const struct iovec *iov, int n, int flags,
+			   bool *pass)
 {
 	struct pl_vec v;
 	ssize_t rc = 0;
 
 	*pass = n < 0 || !pl_vec_init(&v, iov, (size_t)n, 0) || !v.total;
 	if (!*pass)
-		rc = pl_rx(s, fd, &v, 0, NULL);
+		rc = pl_rx(s, fd, &v, flags, NULL);
 	pl_stream_put(s);
 	return rc;
 }
@@ -48,7 +48,7 @@ PL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 
 	if (!s)
 		return pl_real.read(fd, buf, len);
-	rc = receive_vec(s, fd, &iov, 1, &pass);
+	rc = receive_vec(s, fd, &iov, 1, 0, &pass);
 	return pass ? pl_real.read(fd, buf, len) : pl_return(rc, entry_errno);
 }
 
@@ -120,26 +120,29 @@ PL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 
 	if (!s)
 		return pl_real.readv(fd, iov, n);
-	rc = receive_vec(s, fd, iov, n, &pass);
+	rc = receive_vec(s, fd, iov, n, 0, &pass);
 	return pass ? pl_real.readv(fd, iov, n) : pl_return(rc, entry_errno);
 }
 
 PL_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = off == -1 && !flags ? pl_hook_get(fd) : NULL;
+	struct pl_stream *s = off == -1 ? pl_hook_get(fd) : NULL; /* else the kernel refuses */
 	ssize_t rc;
 	bool pass;
 
-	if (!s) { /* with flags (RWF_NOWAIT) on a stream: the kernel's part, as far as it goes */
-		s = pl_hook_get(fd);
-		if (s) {
-			pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
-			pl_stream_put(s);
-		}
+	if (s && (flags & ~PL_RWF_SERVED)) { /* the kernel's part, as far as it goes */
+		pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
+		pl_stream_put(s);
+		s = NULL;
+		errno = entry_errno;
+	}
+	if (!s) {
+		if (!pl_real.preadv2)
+			pl_enter();
 		return pl_real.preadv2(fd, iov, n, off, flags);
 	}
-	rc = receive_vec(s, fd, iov, n, &pass);
+	rc = receive_vec(s, fd, iov, n, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0, &pass);
 	return pass ? pl_real.preadv2(fd, iov, n, off, flags) : pl_return(rc, entry_errno);
 }
 
@@ -197,18 +200,39 @@ PL_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 	return pass ? pl_real.recvmsg(fd, msg, flags) : pl_return(rc, entry_errno);
 }
 
+/*
+ * The time-out of recvmmsg is the kernel's own odd one: looked at after each message, so that a
+ * wait for the next may last for ever, and what is left of it is written back.
+ */
+static bool time_is_over(struct timespec *timeout, uint64_t end_ns)
+{
+	const uint64_t now = pl_now_ns();
+	const uint64_t left = now < end_ns ? end_ns - now : 0;
+
+	timeout->tv_sec = (time_t)(left / 1000000000u);
+	timeout->tv_nsec = (long)(left % 1000000000u);
+	return !left;
+}
+
 PL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags,
 		       struct timespec *timeout)
 {
 	const int entry_errno = errno;
 	struct pl_stream *s = pl_hook_get(fd);
+	uint64_t end_ns = 0;
 	unsigned int i;
 	ssize_t rc = 0;
 	bool pass = false;
 
-	/* With a time-out the kernel's own odd rule counts: it is looked at after each message. */
 	if (!s)
 		return pl_real.recvmmsg(fd, msgs, n, flags, timeout);
+	if (timeout) {
+		if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999) {
+			pl_stream_put(s);
+			return (int)pl_return(-EINVAL, entry_errno);
+		}
+		end_ns = pl_now_ns() + pl_ns_of(timeout);
+	}
 	for (i = 0; i < n; i++) {
 		rc = receive_msg(s, fd, &msgs[i].msg_hdr,
 				 (flags & ~MSG_WAITFORONE) |
@@ -217,7 +241,7 @@ PL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags,
 		if (pass || rc < 0)
 			break;
 		msgs[i].msg_len = (unsigned int)rc;
-		if (rc == 0) {
+		if (timeout && time_is_over(timeout, end_ns)) {
 			i++;
 			break;
 		}

@@ -5,6 +5,7 @@
 #include "hook.h"
 
 #include <limits.h>
+#include <sys/stat.h>
 
 #include "ready.h"
 
@@ -94,9 +95,10 @@ PL_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, in
 
 	if (!s)
 		return pl_real.pwritev2(fd, iov, n, off, flags);
-	if (off == -1 && !flags && n >= 0) {
-		rc = send_vec(s, fd, iov, (size_t)n, 0, NULL, &pass);
-	} else { /* flags are the kernel's */
+	if (off == -1 && !(flags & ~PL_RWF_SERVED) && n >= 0) {
+		rc = send_vec(s, fd, iov, (size_t)n, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0, NULL,
+			      &pass);
+	} else if (off == -1) { /* other flags are the kernel's; an offset it refuses */
 		pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
 		rc = pl_tx_leave(s, fd, pl_stream_nonblock(s, 0));
 		pass = rc >= 0;
@@ -206,7 +208,9 @@ PL_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *off, size_t count)
 
 /*
  * splice: into a stream it goes by TCP. Out of one, only the kernel's bytes can be spliced: ring
- * bytes are copied through a small buffer, no more at once than a pipe takes in one piece.
+ * bytes are copied through a small buffer, no more at once than a pipe takes in one piece. What the
+ * kernel refuses is left to it: nothing may be taken out of the ring then. SPLICE_F_NONBLOCK is
+ * about the pipe; whether the stream waits is O_NONBLOCK's matter.
  */
 static bool on_ring(struct pl_stream *s)
 {
@@ -214,19 +218,30 @@ static bool on_ring(struct pl_stream *s)
 	return pl_ready_follows(s) || pl_stashed(s);
 }
 
+#define SPLICE_FLAGS (SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT)
+
+static bool into_pipe(int out_fd, const off64_t *in_off, const off64_t *out_off, size_t len,
+		      unsigned int flags)
+{
+	const int access = pl_real.fcntl(out_fd, F_GETFL) & O_ACCMODE;
+	struct stat st;
+
+	return !in_off && !out_off && len && !(flags & ~SPLICE_FLAGS) && fstat(out_fd, &st) == 0 &&
+	       S_ISFIFO(st.st_mode) && access != O_RDONLY;
+}
+
 static ssize_t splice_ring(struct pl_stream *s, int fd, int out_fd, size_t len, unsigned int flags)
 {
 	char buf[PIPE_BUF];
 	struct iovec iov = {buf, len < sizeof(buf) ? len : sizeof(buf)};
-	const int nonblock = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
 	struct pollfd out = {.fd = out_fd, .events = POLLOUT};
 	struct pl_vec v;
 	ssize_t n, taken;
 
-	if (nonblock && pl_real.poll(&out, 1, 0) == 0)
+	if ((flags & SPLICE_F_NONBLOCK) && pl_real.poll(&out, 1, 0) == 0)
 		return -EAGAIN;
 	(void)pl_vec_init(&v, &iov, 1, 0);
-	n = pl_rx(s, fd, &v, MSG_PEEK | nonblock, NULL);
+	n = pl_rx(s, fd, &v, MSG_PEEK, NULL);
 	if (n <= 0)
 		return n;
 	n = pl_real.write(out_fd, buf, (size_t)n);
@@ -248,7 +263,7 @@ PL_EXPORT ssize_t splice(int in_fd, off64_t *in_off, int out_fd, off64_t *out_of
 
 	if (in) {
 		pl_stream_stay(in, COLOC_REASON_UNSERVED_CALL);
-		if (on_ring(in)) {
+		if (on_ring(in) && into_pipe(out_fd, in_off, out_off, len, flags)) {
 			rc = splice_ring(in, in_fd, out_fd, len, flags);
 			pass = false;
 		}

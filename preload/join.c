@@ -237,17 +237,11 @@ static bool plain_stream(int fd)
 static void attach_rx(struct pl_stream *s, int fd)
 {
 	struct coloc_record_rx_shared *rx = &s->rec->rx;
-	enum pl_lock_result lock;
-	sigset_t all, before;
+	const enum pl_lock_result lock = pl_lock_try(&rx->lock);
 	uint64_t consumed;
 
-	/* A handler of this thread would wait for ever for an attach that is under way. */
-	sigfillset(&all);
-	if (pthread_sigmask(SIG_BLOCK, &all, &before) != 0)
-		return;
-	lock = pl_lock_try(&rx->lock);
 	if (lock != PL_LOCK_TAKEN)
-		goto out;
+		return;
 	if (pl_stashed(s)) /* first things first */
 		goto unlock;
 	if (!plain_stream(fd))
@@ -271,8 +265,6 @@ static void attach_rx(struct pl_stream *s, int fd)
 	}
 unlock:
 	pl_unlock(&rx->lock, lock);
-out:
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* Every number comes from the other side of a trust line: checked before it becomes a pointer. */
@@ -312,6 +304,7 @@ void pl_stream_attach(struct pl_stream *s, int fd)
 {
 	struct coloc_record_shared *rec = s->rec;
 	const int saved = errno;
+	sigset_t all, before;
 
 	PL_IN_REGION;
 	if (!pl_gate_attach())
@@ -319,13 +312,16 @@ void pl_stream_attach(struct pl_stream *s, int fd)
 	/* Acquire pairs with the agent's release of GRANTED: seg, generation and side are there. */
 	if (shmt_load_acquire(&rec->grant) < COLOC_GRANT_GRANTED)
 		return;
+	/* A handler of this thread would wait for ever for an attach that is under way. */
+	sigfillset(&all);
+	if (pthread_sigmask(SIG_BLOCK, &all, &before) != 0)
+		return;
 	if (!pl_attached(s)) {
 		const enum pl_lock_result lock = pl_lock(&attach_lock);
 
-		if (lock != PL_LOCK_TAKEN)
-			return;
 		if (!pl_attached(s)) {
 			if (map_segment(s) < 0) {
+				shmt_store(&s->broken, 1);
 				pl_stream_stay(s, COLOC_REASON_PROTOCOL_ERROR);
 				pl_unlock(&attach_lock, lock);
 				goto out;
@@ -339,6 +335,7 @@ void pl_stream_attach(struct pl_stream *s, int fd)
 	if (shmt_load(&rec->rx.attach) != 2)
 		attach_rx(s, fd);
 out:
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	errno = saved;
 }
 

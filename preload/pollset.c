@@ -241,7 +241,9 @@ static bool settle_all(struct pollfd *fds, nfds_t n)
 		s = pl_stream_get(fds[i].fd);
 		if (!s)
 			continue;
-		if (pl_stash_ready(s) || (pl_ready_follows(s) && !pl_ready_settle(s)))
+		if (pl_ready_follows(s) && !pl_ready_settle(s))
+			may_sleep = false;
+		if (pl_stash_ready(s)) /* the agent may have settled it, too */
 			may_sleep = false;
 		pl_stream_put(s);
 	}

@@ -95,17 +95,9 @@ static bool other_process(const struct pl_stream *s)
 	return false;
 }
 
-void pl_ready_after_receive(struct pl_stream *s)
+/* The ring's part. */
+static void leave_ring_seen(struct pl_stream *s)
 {
-	if (pl_stashed(s)) {
-		if (shmt_load_relaxed(&s->items))
-			(void)pl_epset_awake(s);
-		if (pl_stash_ready(s) && (pl_poll_sleepers() || pl_epset_sleepers(s))) {
-			pl_epset_kick(s);
-			pl_poll_kick();
-		}
-		return;
-	}
 	if (!pl_ready_follows(s) || SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) == SHMT_TCP)
 		return;
 	if (shmt_load_relaxed(&s->items) && !pl_epset_awake(s))
@@ -116,6 +108,20 @@ void pl_ready_after_receive(struct pl_stream *s)
 			(void)pl_ready_push_out(s);
 	}
 	if (PL_UNLIKELY(pl_poll_sleepers() || pl_epset_sleepers(s)) && !pl_ready_settle(s)) {
+		pl_epset_kick(s);
+		pl_poll_kick();
+	}
+}
+
+void pl_ready_after_receive(struct pl_stream *s)
+{
+	leave_ring_seen(s);
+	/* After the look at the word: what is not there any more may have been stashed. */
+	if (!pl_stashed(s))
+		return;
+	if (shmt_load_relaxed(&s->items))
+		(void)pl_epset_awake(s);
+	if (pl_stash_ready(s) && (pl_poll_sleepers() || pl_epset_sleepers(s))) {
 		pl_epset_kick(s);
 		pl_poll_kick();
 	}

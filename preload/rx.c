@@ -127,11 +127,9 @@ static ssize_t receive_unattached(struct call *c)
 	/* A2 pairs with A1 in join.c */
 	shmt_add(unattached, 1);
 	pl_undo_push(PL_UNDO_COUNT, unattached);
-	if (pl_stashed(c->s))
-		return -ESTALE;
 	attach = shmt_load(&c->s->rec->rx.attach);
-	/* On a ring, maybe, by another thread: that the region is away may be over by now. */
-	if (attach == 1 || (attach == 2 && (pl_gate_attach() || pl_gate_stale())))
+	/* The stash last: it was made, if at all, before the region went. */
+	if (attach == 1 || (attach == 2 && pl_may_be_on_ring(c->s)) || pl_stashed(c->s))
 		return -ESTALE;
 	n = kernel_receive(c, c->v->total - c->done, c->flags);
 	count_tcp(c, n);
@@ -257,6 +255,8 @@ static ssize_t receive_stashed(struct call *c)
 	}
 	if (pl_ready_follows(c->s))
 		shmt_rx_stashed(&c->s->rx, stash->tail, bytes);
+	else if (shmt_load(&rx->attach) == 2 && pl_may_be_on_ring(c->s))
+		goto out; /* what is taken has to be counted there */
 	if (missing) {
 		n = receive_before_stash(c, missing);
 		if (n > 0 && !(c->flags & MSG_PEEK))
@@ -442,7 +442,7 @@ static ssize_t wait_for_rest(struct call *c)
 	pl_poll_sleep(1);
 	pl_gate_look();
 	n = 1;
-	if (pl_ready_settle(c->s)) {
+	if (pl_ready_settle(c->s) && !pl_stash_ready(c->s)) {
 		PL_ASLEEP;
 		n = pl_real.poll(&p, 1,
 				 timeout.tv_sec || timeout.tv_usec
@@ -506,10 +506,10 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 				n = -ESTALE;
 			else if (n != -ESTALE && c.done)
 				n = (ssize_t)c.done;
-			pl_ready_after_receive(s);
+			if (n == -ESTALE)
+				pl_wait_mapped();
 		} else if (pl_ready_follows(s)) {
 			n = receive_attached(&c);
-			pl_ready_after_receive(s);
 		} else if (shmt_load_acquire(&s->rec->rx.attach) == 1) {
 			shmt_pause(); /* under way in another thread, which does not sleep in it */
 		} else {
@@ -520,6 +520,7 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 				n = n > 0 ? n + (ssize_t)c.done : (ssize_t)c.done;
 		}
 	}
+	pl_ready_after_receive(s);
 	if (msg && n >= 0 && !c.msg_filled) {
 		/* What TCP fills in when nothing special is on. */
 		msg->msg_namelen = 0;

@@ -24,6 +24,7 @@ struct pl_stream {
 	uint32_t items;	   /* atomic; epoll items of it, 1 + number of the first (epset.h) */
 	uint32_t awake;	   /* atomic; 1 = linked in its sets' awake lists */
 	uint32_t same_kernel; /* both ends run on one kernel: processor numbers compare */
+	uint32_t broken;      /* atomic; its segment could not be mapped: the kernel alone */
 	uint32_t verified;    /* the other end's evidence fitted */
 	struct shmt_dir tx, rx;
 	struct shmt_seg_shared *seg;
@@ -123,10 +124,21 @@ static inline bool pl_stash_ready(const struct pl_stream *s)
 	return pl_stashed(s) && !shmt_load(&s->rec->stash.missing);
 }
 
+/**
+ * pl_may_be_on_ring() - not attached here and now, but maybe by another thread or process: attach,
+ * or see about the region (pl_wait_mapped()), and look again. After the announcement (gate.h).
+ */
+static inline bool pl_may_be_on_ring(const struct pl_stream *s)
+{
+	return shmt_load(&s->rec->grant) >= COLOC_GRANT_GRANTED && !shmt_load_relaxed(&s->broken) &&
+	       (pl_gate_attach() || pl_gate_stale());
+}
+
 /** pl_stream_wants_attach() - true while there is something for pl_stream_attach() to do */
 static inline bool pl_stream_wants_attach(const struct pl_stream *s)
 {
 	return shmt_load_relaxed(&s->rec->grant) >= COLOC_GRANT_GRANTED && pl_gate_attach() &&
+	       !shmt_load_relaxed(&s->broken) &&
 	       (!pl_attached(s) || shmt_load_relaxed(&s->rec->rx.attach) != 2);
 }
 

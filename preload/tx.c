@@ -209,8 +209,7 @@ static bool enter_kernel(struct pl_stream *s)
 
 	if (pl_attached(s))
 		mode = SHMT_CTL_MODE(shmt_load(&s->tx.shared->ctl));
-	/* Another thread may have opened its ring by now, if the region is not away any more. */
-	else if (pl_gate_stale() && shmt_load(&s->rec->grant) >= COLOC_GRANT_GRANTED)
+	else if (pl_may_be_on_ring(s))
 		mode = SHMT_RING;
 	if (mode == SHMT_TCP || mode == SHMT_LEAVING)
 		shmt_add(&tx->in_kernel, 1);

@@ -259,7 +259,8 @@ struct ra_agent {
 	ev_timer drain;
 
 	/* removal.c */
-	bool removing; /* said to be away; not everybody has been seen outside */
+	bool removing;	    /* said to be away; not everybody has been seen outside */
+	bool resume_wanted; /* once they have */
 
 	/* main.c */
 	ev_signal on_term, on_int, on_hup;

@@ -200,8 +200,11 @@ static void on_pass(struct ev_loop *loop, ev_timer *timer, int events)
 	/* Neither end can open a ring any more (set_flags), so none is open from now on. */
 	if (agent->removable && !agent->removing)
 		ra_removal_begin(agent);
-	if (!agent->removing || ra_removal_pass(agent) == 0)
-		ev_timer_stop(loop, timer);
+	if (agent->removing && ra_removal_pass(agent) > 0)
+		return;
+	ev_timer_stop(loop, timer);
+	if (agent->resume_wanted)
+		(void)ra_resume(agent);
 }
 
 void ra_drain(struct ra_agent *agent)
@@ -212,6 +215,7 @@ void ra_drain(struct ra_agent *agent)
 	uint32_t index;
 
 	agent->draining = true;
+	agent->resume_wanted = false;
 	ra_local_publish(agent);
 	if (!agent->region.base)
 		return;
@@ -240,16 +244,16 @@ int ra_resume(struct ra_agent *agent)
 	uint32_t index;
 	int rc;
 
-	/* Streams that a region was promised to wait for it. */
+	/* Threads may still be inside under the old number: first it is let go altogether. */
+	agent->resume_wanted = agent->removing;
+	if (agent->removing)
+		return 0;
+	/* Streams were promised that it comes back. */
 	rc = ra_removal_end(agent);
 	if (rc < 0 && away)
 		return rc;
 	agent->draining = false;
-	agent->removing = false;
 	ev_timer_stop(agent->loop, &agent->drain);
-	for (user = agent->users; user; user = user->next)
-		ra_removal_number(agent,
-				  user); /* those of a removal that did not come to its end */
 	if (agent->region.base)
 		shmt_guest_set_state(&agent->region, &agent->guest, SHMT_GUEST_LIVE);
 	for (user = agent->users; user; user = user->next) {

@@ -85,8 +85,8 @@ void ra_stash_drop(struct ra_user *user, struct coloc_record_shared *record)
 	if (!shmt_load(&record->stash.bytes))
 		return;
 	mark(user, &record->stash, false);
+	/* What was taken stays taken: a receiver may be looking at the two. */
 	shmt_store(&record->stash.bytes, 0);
-	shmt_store(&record->stash.taken, 0);
 }
 
 void ra_stash_beat(struct ra_agent *agent)
