@@ -58,8 +58,18 @@ enum coloc_record_flag {
 	COLOC_RECORD_SHARED = 1u << 2,	 /* another process may hold the socket: forked, passed */
 };
 
+/**
+ * coloc_lock_word() - what a holder writes into a lock
+ * Numbers of processes mean something within one PID namespace: @pid_ns is the inode of
+ * /proc/self/ns/pid, 0 if that cannot be seen. The kernel's numbers have 22 bits at most.
+ */
+static inline uint64_t coloc_lock_word(uint64_t pid_ns, uint32_t pid, uint32_t tid)
+{
+	return (pid_ns & 0xfffff) << 44 | (uint64_t)pid << 22 | tid;
+}
+
 struct coloc_record_tx_shared {
-	uint64_t lock;	     /* atomic; {pid:32, tid:32} of the holder, 0 = free */
+	uint64_t lock;	     /* atomic; coloc_lock_word() of the holder, 0 = free */
 	uint64_t ring_bytes; /* sent through the ring */
 	uint64_t tcp_bytes;  /* sent by TCP since the record was made */
 	uint64_t messages;

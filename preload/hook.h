@@ -13,6 +13,9 @@
 
 #include "io.h"
 
+/* Flags of preadv2 and pwritev2 that mean no waiting, or nothing, on a socket. */
+#define PL_RWF_SERVED (RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOWAIT)
+
 /** pl_enter() - false: pass through. Resolves the real calls if nobody has. */
 static inline bool pl_enter(void)
 {

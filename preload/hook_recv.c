@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
+
+#define NS 1000000000L
+
 /* A receive into one buffer. Return: bytes or -Exxx; drops the reference. */
 static ssize_t receive(struct pl_stream *s, int fd, void *buf, size_t len, int flags, bool *pass)
 {
@@ -209,8 +213,8 @@ static bool time_is_over(struct timespec *timeout, uint64_t end_ns)
 	const uint64_t now = pl_now_ns();
 	const uint64_t left = now < end_ns ? end_ns - now : 0;
 
-	timeout->tv_sec = (time_t)(left / 1000000000u);
-	timeout->tv_nsec = (long)(left % 1000000000u);
+	timeout->tv_sec = (time_t)(left / NS);
+	timeout->tv_nsec = (long)(left % NS);
 	return !left;
 }
 
@@ -226,13 +230,15 @@ PL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags,
 
 	if (!s)
 		return pl_real.recvmmsg(fd, msgs, n, flags, timeout);
-	if (timeout) {
-		if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec > 999999999) {
-			pl_stream_put(s);
-			return (int)pl_return(-EINVAL, entry_errno);
-		}
-		end_ns = pl_now_ns() + pl_ns_of(timeout);
+	if (timeout && (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= NS)) {
+		pl_stream_put(s);
+		return (int)pl_return(-EINVAL, entry_errno);
 	}
+	if (timeout)
+		end_ns = pl_now_ns() +
+			 (timeout->tv_sec < INT32_MAX ? (uint64_t)timeout->tv_sec * NS
+						      : UINT64_MAX / 2) +
+			 (uint64_t)timeout->tv_nsec;
 	for (i = 0; i < n; i++) {
 		rc = receive_msg(s, fd, &msgs[i].msg_hdr,
 				 (flags & ~MSG_WAITFORONE) |

@@ -4,28 +4,42 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "atomic.h"
 #include "clock.h"
 #include "real.h"
+#include "record_layout.h"
 
 #define SPINS	     200
 #define ASK_AFTER_NS 2000000u /* a holder copies at most a ring: far less */
 
+#define NUMBER(word, shift) ((pid_t)((word) >> (shift)&0x3fffff))
+
 static __thread uint64_t self __attribute__((tls_model("initial-exec")));
+static uint64_t pid_ns; /* 0 = not looked for, or not to be seen */
 
 static uint64_t me(void)
 {
-	if (PL_UNLIKELY(!self))
-		self = (uint64_t)(uint32_t)getpid() << 32 | (uint32_t)gettid();
+	if (PL_UNLIKELY(!self)) {
+		const int saved = errno;
+		struct stat st;
+
+		if (!shmt_load_relaxed(&pid_ns) && stat("/proc/self/ns/pid", &st) == 0)
+			shmt_store_relaxed(&pid_ns, st.st_ino);
+		errno = saved;
+		self = coloc_lock_word(shmt_load_relaxed(&pid_ns), (uint32_t)getpid(),
+				       (uint32_t)gettid());
+	}
 	return self;
 }
 
 void pl_lock_forked(void)
 {
 	self = 0;
+	pid_ns = 0;
 }
 
 enum pl_lock_result pl_lock_try(uint64_t *lock)
@@ -37,17 +51,17 @@ enum pl_lock_result pl_lock_try(uint64_t *lock)
 	return shmt_load(lock) == mine ? PL_LOCK_NESTED : PL_LOCK_BUSY;
 }
 
-/* A holder in another PID namespace may look dead; only processes that share by fork meet here. */
+/* Nothing can be said of a holder in another PID namespace: it is waited for. */
 static bool take_over(uint64_t *lock)
 {
 	const uint64_t holder = shmt_load(lock);
 	const int saved = errno;
 	bool dead;
 
-	if (!holder)
+	if (!holder || holder >> 44 != me() >> 44)
 		return false;
 	/* raw: tgkill is not a name that we hook, syscall() is */
-	dead = tgkill((pid_t)(holder >> 32), (pid_t)(uint32_t)holder, 0) < 0 && errno == ESRCH;
+	dead = tgkill(NUMBER(holder, 22), NUMBER(holder, 0), 0) < 0 && errno == ESRCH;
 	errno = saved;
 	return dead && shmt_cas(lock, holder, me());
 }

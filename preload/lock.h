@@ -2,12 +2,12 @@
 /*
  * lock.h - the lock of one direction of a stream record
  *
- * Shared by the processes that hold the stream, and by the agent. The word is {pid:32, tid:32} of
- * the holder. Never held while sleeping, but for bytes that are certain to come. Re-entrant on one
- * thread: a signal handler that finds its own thread inside goes ahead, and what it interrupted
- * finds its compare-and-swap fail (switch.h). Robust: a waiter that has waited long asks the kernel
- * whether the holder still exists, and takes the lock over; the state it guards is valid at each
- * step.
+ * Shared by the processes that hold the stream, and by the agent. The word names the
+ * holder, coloc_lock_word(). Never held while sleeping, but for bytes that are certain to come.
+ * Re-entrant on one thread: a signal handler that finds its own thread inside goes ahead, and what
+ * it interrupted finds its compare-and-swap fail (switch.h). Robust: a waiter that has waited long
+ * asks the kernel whether the holder still exists, and takes the lock over, if it is of its own PID
+ * namespace; the state it guards is valid at each step.
  */
 #ifndef PL_LOCK_H
 #define PL_LOCK_H

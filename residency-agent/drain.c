@@ -12,6 +12,7 @@
 #include "agent.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "region.h"
@@ -22,7 +23,13 @@
 
 static uint64_t lock_word(void)
 {
-	return (uint64_t)(uint32_t)getpid() << 32 | (uint32_t)getpid();
+	static uint64_t word;
+	struct stat st;
+
+	if (!word)
+		word = coloc_lock_word(stat("/proc/self/ns/pid", &st) == 0 ? st.st_ino : 0,
+				       (uint32_t)getpid(), (uint32_t)getpid());
+	return word;
 }
 
 static bool on_ring(const struct shmt_dir_shared *dir)
