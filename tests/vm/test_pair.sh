@@ -23,6 +23,14 @@ must_move() # SHARE FUNCTION ARGS...
 	echo "$what: $share_seen % by ring"
 }
 
+listens() # PORT...
+{
+	local port
+	for port; do
+		vm_wait_port B "$port" || fail "nothing listens at port $port"
+	done
+}
+
 at_least() # NUMBER BOUND
 {
 	awk "BEGIN { exit !($1 >= $2) }"
@@ -53,7 +61,7 @@ run_iperf3()
 	local round plain=() moved=()
 	vm_spawn B iperf3 -s -p 5201
 	vm_spawn_preload B iperf3 -s -p 5202
-	vm_wait_port B 5201 && vm_wait_port B 5202 || fail 'iperf3 does not listen'
+	listens 5201 5202
 	for ((round = 0; round < rounds; round++)); do
 		plain+=("$(gbits vm_run 5201)")
 		moved+=("$(gbits vm_preload 5202)")
@@ -75,7 +83,7 @@ run_sockperf()
 	local plain moved
 	vm_spawn B sockperf sr --tcp -i 10.78.0.2 -p 11111
 	vm_spawn_preload B sockperf sr --tcp -i 10.78.0.2 -p 11112
-	vm_wait_port B 11111 && vm_wait_port B 11112 || fail 'sockperf does not listen'
+	listens 11111 11112
 	plain=$(median vm_run 11111)
 	moved=$(median vm_preload 11112)
 	ping_pong=("$plain" "$moved" "$(ratio "$plain" "$moved")")
@@ -88,7 +96,7 @@ run_redis()
 {
 	vm_spawn_preload B redis-server --port 6379 --bind 0.0.0.0 --protected-mode no --save '' \
 		--appendonly no --dir /tmp
-	vm_wait_port B 6379 || fail 'redis does not listen'
+	listens 6379
 	# shellcheck disable=SC2016 # for the guest's shell
 	vm_preload A sh -c '
 		for bytes in 1 1000 100000 4000000; do
@@ -105,7 +113,7 @@ run_redis()
 # Each file comes as it is, over one connection and over several, IPv4 and IPv6, sendfile and not.
 run_nginx()
 {
-	local sums url
+	local sums
 	# shellcheck disable=SC2016 # for the guest's shell
 	sums=$(vm_run B sh -c 'mkdir -p /tmp/www && cd /tmp/www
 		for bytes in 1000 64000 1000000 8000000; do
@@ -113,7 +121,7 @@ run_nginx()
 		done
 		sha256sum *')
 	vm_spawn_preload B nginx -c /etc/nginx.conf -e stderr
-	vm_wait_port B 8080 && vm_wait_port B 8081 || fail 'nginx does not listen'
+	listens 8080 8081
 	downloads "$sums" http://10.78.0.2:8080
 	downloads "$sums" http://10.78.0.2:8081
 	downloads "$sums" 'http://[fd78::2]:8080'
@@ -138,7 +146,8 @@ vm_begin iperf3 sockperf redis-server nginx curl
 vm_start A region=shared
 vm_start B region=shared
 vm_ready A B
-vm_apart A B && apart=1 || apart=
+apart=1
+vm_apart A B || apart=
 
 must_move 50 run_iperf3
 export COLOC_POLICY=always

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2054,SC1083,SC2093
 #
 # vm.sh - virtual machines as guests; to be sourced by bash
 #
@@ -58,7 +58,7 @@ T_ACCEL=
 declare -A vm_pid vm_to vm_from vm_qmp_to vm_qmp_from vm_seen
 vm_id=
 
-vm_slot=8             # of the device, the same whenever it is there
+vm_slot=8            # of the device, the same whenever it is there
 vm_boot_seconds=60   # under emulation, on a host that has other work
 vm_answer_seconds=60 # longest command that is waited for in one piece
 
@@ -114,7 +114,7 @@ vm_begin()
 	[ -s "$T_BUILD/vm/initramfs" ] || fail "$T_BUILD/vm: tests/vm/build.sh has not made it"
 	vm_choose_accel
 	# An emulated guest's TCP is so slow that who waits for an answer must wait longer than usual.
-	[ $T_ACCEL = kvm ] || export COLOC_WAIT_SPIN_US=2000
+	[ "$T_ACCEL" = kvm ] || export COLOC_WAIT_SPIN_US=2000
 }
 
 vm_skip()
@@ -188,6 +188,7 @@ vm_start()
 	exec {vm_to[$name]}<>"$T_DIR/$name.run.in" {vm_from[$name]}<>"$T_DIR/$name.run.out"
 	exec {vm_qmp_to[$name]}<>"$T_DIR/$name.qmp.in" {vm_qmp_from[$name]}<>"$T_DIR/$name.qmp.out"
 	: >"$T_DIR/$name.events"
+	vm_seen[$name]=0
 	ip -n "$T_NS" link show "tap$name" >/dev/null 2>&1 ||
 		ip -n "$T_NS" tuntap add dev "tap$name" mode tap
 	ip -n "$T_NS" link set "tap$name" master bridge up
@@ -204,7 +205,7 @@ vm_start()
 		-device "virtio-net-pci,netdev=net,romfile=,mac=52:54:00:78:00:0$n")
 	# With room for a second processor: QEMU translates the guest's atomic instructions as atomic
 	# ones only if there may be one. In the region they must be, for there are other guests.
-	if [ $T_ACCEL = tcg ]; then
+	if [ "$T_ACCEL" = tcg ]; then
 		args+=(-machine pc -accel 'tcg,thread=multi' -cpu max -smp "$cpus,maxcpus=$((cpus + 1))")
 	else
 		args+=(-machine pc,accel=kvm -cpu host -smp "$cpus")
