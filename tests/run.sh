@@ -5,7 +5,7 @@
 #
 #   tests/run.sh SUITE[@SANITIZER]... [-- NAME...]
 #
-# SUITE: lint unit platform agent hook model stress fuzz e2e vm soak. With @address, @thread or
+# SUITE: lint unit platform agent hook model stress fuzz e2e bypass vm soak. With @address, @thread or
 # @undefined its programs come from that variant's folder, $T_BUILD/san-<name>. NAME: only tests
 # whose name contains one of these.
 #
@@ -271,6 +271,7 @@ suite()
 		;;
 	e2e) scripts 'e2e/test_*.sh' 300 ;;
 	vm) scripts 'vm/build.sh' 300 && scripts 'vm/test_*.sh' 300 ;;
+	bypass) scripts 'bypass/test_*.sh' 300 ;;
 	soak) scripts 'e2e/test_gib.sh' 1800 && scripts 'e2e/test_kill.sh' 3600 ;;
 	*)
 		echo "run.sh: no suite ${1%@*}" >&2

@@ -7,7 +7,7 @@
 # fail TEXT                 end with 1, saying what and which policy
 # e2e_policies FUNCTION     FUNCTION under "plain", "auto" and "always", each time with two fresh
 #                           guests, and prints the bytes that went by ring. Under "always" there must
-#                           be some; with E2E_AUTO_MOVES=1 under "auto" too
+#                           be some; with E2E_AUTO_MOVES=1 under "auto" too. E2E_POLICIES: only these
 # e2e_run A|B CMD...        CMD in that guest as $policy says
 # e2e_spawn A|B CMD...      the same in the background; T_PID
 # e2e_stat A|B KEY          a number of "colocctl stats"
@@ -87,7 +87,7 @@ e2e_await()
 e2e_policies()
 {
 	local by_ring
-	for policy in plain auto always; do
+	for policy in ${E2E_POLICIES:-plain auto always}; do
 		if [ "$policy" = plain ]; then
 			t_net_up || fail 'no guests'
 		else

@@ -12,6 +12,7 @@
 # In:   T_BUILD   folder with libcoloc.so, residency-agent, colocctl (default: build)
 #       T_CONF    lines for the agents' configuration file beside the region's, e.g. "[wait]
 #                 spin_us = 0"; the sections [region] and [guest] are taken: for them there are
+#       T_WRAP    words before each command that runs preloaded: a program that runs it, see bypass/
 #       T_REGION_CONF, T_GUEST_CONF   further lines of [region] and [guest]
 # Out:  T_DIR     temporary folder, gone after t_guests_down: agent-A.log, agent-B.log, A/agent.sock, ...
 #       T_PID     process started last by t_spawn or t_spawn_preload
@@ -78,7 +79,9 @@ t_preload()
 {
 	t_guest=$1
 	shift
-	t_in "$t_guest" env COLOC_AGENT="$T_DIR/$t_guest/agent.sock" LD_PRELOAD="$(t_preload_list)" "$@"
+	# shellcheck disable=SC2086 # a list
+	t_in "$t_guest" env COLOC_AGENT="$T_DIR/$t_guest/agent.sock" LD_PRELOAD="$(t_preload_list)" \
+		${T_WRAP:-} "$@"
 }
 
 t_spawn()
@@ -93,8 +96,9 @@ t_spawn_preload()
 {
 	t_guest=$1
 	shift
+	# shellcheck disable=SC2086 # a list
 	t_spawn "$t_guest" env COLOC_AGENT="$T_DIR/$t_guest/agent.sock" \
-		LD_PRELOAD="$(t_preload_list)" "$@"
+		LD_PRELOAD="$(t_preload_list)" ${T_WRAP:-} "$@"
 }
 
 t_ctl()
