@@ -5,7 +5,7 @@
 #
 #   tests/run.sh SUITE[@SANITIZER]... [-- NAME...]
 #
-# SUITE: lint unit platform agent hook model stress fuzz e2e bypass vm soak. With @address, @thread or
+# SUITE: lint unit platform agent hook model stress fuzz diff e2e bypass vm soak. With @address, @thread or
 # @undefined its programs come from that variant's folder, $T_BUILD/san-<name>. NAME: only tests
 # whose name contains one of these.
 #
@@ -268,6 +268,13 @@ suite()
 		;;
 	fuzz)
 		programs fuzz 'fuzz_*' $((seconds * 10 + 30)) --seed "$seed" --seconds "$seconds"
+		;;
+	diff)
+		local programs=("$root"/tests/fuzz/diff/regress/*.prog)
+		run_one "diff/regress${variant:+ ($variant)}" $((${#programs[@]} * 30)) \
+			"$from/tests/fuzz/diff/diff" --program "${programs[@]}"
+		run_one "diff/random${variant:+ ($variant)} seed $seed" $((seconds * 10 + 300)) \
+			"$from/tests/fuzz/diff/diff" --seed "$seed" --seconds $((seconds * 6))
 		;;
 	e2e) scripts 'e2e/test_*.sh' 300 ;;
 	vm) scripts 'vm/build.sh' 300 && scripts 'vm/test_*.sh' 300 ;;

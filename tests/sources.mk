@@ -48,6 +48,19 @@ $(patsubst %.c,$(O)/%,$(TEST_SRCS)): $(O)/%: $(O)/obj/%.o $(O)/tests/libt.a $(O)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %/libt.a,$^) \
 		$(filter %/libagent.a,$^) $(filter %/libshmt.a,$^) $(TEST_LIBS) $(CMOCKA_LIBS)
 
+# The differential fuzzer: its driver, and the interpreter of programs, which is what runs preloaded.
+DIFF_RUN_SRCS := $(addprefix tests/fuzz/diff/,run.c model.c prog.c) $(sort $(wildcard tests/fuzz/diff/ops_*.c))
+DIFF_SRCS := $(addprefix tests/fuzz/diff/,diff.c exec.c agent.c shrink.c gen.c prog.c)
+DIFF_PROGRAMS := $(addprefix $(O)/tests/fuzz/diff/,diff diff_run)
+
+$(call test_objs,$(DIFF_SRCS) $(DIFF_RUN_SRCS)): EXTRA_CFLAGS = -Itests/lib
+$(O)/tests/fuzz/diff/diff: $(call test_objs,$(DIFF_SRCS))
+$(O)/tests/fuzz/diff/diff_run: $(call test_objs,$(DIFF_RUN_SRCS))
+$(DIFF_PROGRAMS): $(O)/tests/libt.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %/libt.a,$^)
+
 # The foreign library of a hook test, initialised before libcoloc.so.
 $(O)/tests/hook/libearly.so: $(call test_objs,tests/hook/early.c) $(O)/tests/libt.a
 	$(call say,LD,$@)
@@ -93,6 +106,9 @@ stress: all $(call test_programs,stress) ## random bytes both ways while the age
 
 fuzz: all $(call test_programs,fuzz) ## every parser and every foreign structure
 	$(Q)$(TESTS_RUN) fuzz
+
+fuzz-diff: all $(DIFF_PROGRAMS) ## random socket programs, plain and on rings, until one differs or ^C
+	$(Q)$(O)/tests/fuzz/diff/diff $(if $(SEED),--seed $(SEED))
 
 model: ## check the Spin model of the switch
 	$(Q)$(TESTS_RUN) model
@@ -150,5 +166,5 @@ lint-tidy:
 		-DCOLOC_VERSION=\"0\" -DCOLOC_LIBDIR=\"/\" -DCOLOC_SBINDIR=\"/\" -Iinclude \
 		-Ishm-transport -Ipreload -Iresidency-agent $(AGENT_CFLAGS) 2>/dev/null' tidy
 
-.PHONY: test-programs check stress fuzz model e2e test-bypass test-vm soak test-cpython test lint lint-format \
+.PHONY: test-programs check stress fuzz fuzz-diff model e2e test-bypass test-vm soak test-cpython test lint lint-format \
 	lint-symbols lint-cppcheck lint-tidy
