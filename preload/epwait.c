@@ -21,8 +21,11 @@
 static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
 
 /* Is its stream on a ring that this process may look at? */
-static bool is_awake(const struct pl_stream *s)
+static bool is_awake(struct pl_stream *s)
 {
+	if (PL_UNLIKELY(shmt_load_acquire(&pl.removable)) && pl_ready_follows(s) &&
+	    pl_stream_lost(s, pl_stream_any_fd(s)))
+		return false;
 	return pl_stashed(s) ||
 	       (pl_ready_follows(s) && SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP);
 }

@@ -253,7 +253,7 @@ static void attach_rx(struct pl_stream *s, int fd)
 		    pl_stream_bytes(fd, &consumed, NULL, NULL) == 0) {
 			(void)pl_stream_evidence(fd, &s->seg->end[s->side].evidence);
 			shmt_rx_attach(&s->rx, consumed);
-			if (shmt_load(&s->rec->flags) & COLOC_RECORD_STAYS)
+			if (shmt_load(&s->rec->flags) & (COLOC_RECORD_STAYS | COLOC_RECORD_SHUT_RD))
 				shmt_rx_refuse(&s->rx);
 			shmt_store(&rx->attach, 2);
 			pl_stream_reason(s, COLOC_REASON_NONE);
@@ -347,4 +347,12 @@ int pl_stream_reset(struct pl_stream *s, int fd)
 	/* Disconnecting an established socket sends a reset. */
 	(void)pl_real.connect(fd, &nobody, sizeof(nobody));
 	return -ECONNRESET;
+}
+
+bool pl_stream_lost(struct pl_stream *s, int fd)
+{
+	if (!pl_attached(s) || !pl_region_lost())
+		return false;
+	(void)pl_stream_reset(s, fd);
+	return true;
 }

@@ -122,6 +122,17 @@ bool pl_poll_own_fd(int fd)
 	return false;
 }
 
+/* A thread asleep has looked the number up already: it sleeps on the same eventfd. */
+bool pl_poll_vacate(int fd)
+{
+	unsigned int i;
+
+	for (i = 0; i < WAITERS && shmt_load_relaxed(&waiters[i].event_fd); i++)
+		if (shmt_load_relaxed(&waiters[i].event_fd) == fd)
+			return pl_fd_vacate(&waiters[i].event_fd, fd);
+	return true;
+}
+
 bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 {
 	bool found = false;
@@ -148,7 +159,8 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 		if (pl_stream_wants_attach(s))
 			pl_stream_attach(s, fds[i].fd);
 		/* A stream that is on TCP now may be moved by another thread while we sleep. */
-		found = pl_ready_follows(s) || pl_stashed(s);
+		/* The kernel tells of the end of one that is lost. */
+		found = (pl_ready_follows(s) && !pl_stream_lost(s, fds[i].fd)) || pl_stashed(s);
 		pl_stream_put(s);
 	}
 	return found;

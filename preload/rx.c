@@ -11,7 +11,8 @@
  * Rules: in_kernel is read before tcp_read (none inside means that tcp_read is exact); a kernel
  * receive beside a ring run is limited to the bytes that are certain to come. A call that ends
  * while others sleep in the stream leaves no bytes where their sleep does not see them: it settles
- * or kicks.
+ * or kicks. A call that returns less than it was asked for has taken all that was there by either
+ * way: who was told of RDHUP, and then reads short, drops the rest of the stream.
  */
 #include "io.h"
 
@@ -37,6 +38,7 @@ struct call {
 	bool nonblock;
 	bool msg_filled; /* the kernel has written the caller's header */
 	bool keep_all;	 /* MSG_WAITALL is the kernel's to serve */
+	bool left_tcp;	 /* has looked at the ring or the stash: the kernel may have more */
 	size_t done;
 };
 
@@ -247,6 +249,7 @@ static ssize_t receive_stashed(struct call *c)
 	struct shmt_ring ring;
 	ssize_t n = -ESTALE;
 
+	c->left_tcp = true;
 	if (bytes <= taken)
 		goto out;
 	if (lock == PL_LOCK_NESTED) { /* its own thread is at them */
@@ -301,6 +304,7 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 	size_t room;
 	ssize_t n;
 
+	c->left_tcp = true;
 	/* The tail first: a handler that consumes after this makes our move of it fail. */
 	tail = shmt_load(&s->rx.shared->tail);
 	*ctl = shmt_load(&s->rx.shared->ctl);
@@ -338,6 +342,8 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		room = c->v->total - c->done;
 		n = copy_out(c, &s->rx.ring, tail, (uint64_t)avail < room ? (size_t)avail : room);
 		shmt_store_relaxed(&s->dry, 0);
+		if (n > 0 && pl_stream_lost(s, c->fd)) /* then that was nothing */
+			n = -ECONNRESET;
 		if (n > 0 && !(c->flags & MSG_PEEK)) {
 			if (!shmt_rx_consume(&s->rx, tail, (size_t)n))
 				goto out; /* a handler of this thread took them */
@@ -376,6 +382,12 @@ static void wait_for_sender(struct call *c, uint64_t ctl)
 		(void)pl_ready_settle(s);
 }
 
+/* Shut down or closed by either side, or on its way back to TCP for another reason. */
+static bool may_be_over(const struct pl_stream *s)
+{
+	return shmt_load_relaxed(&s->rx.shared->flags) & (SHMT_DIR_STOPPED | SHMT_DIR_REFUSED);
+}
+
 static ssize_t receive_once(struct call *c)
 {
 	struct pl_stream *s = c->s;
@@ -386,6 +398,9 @@ static ssize_t receive_once(struct call *c)
 		if (pl_stashed(s))
 			return -ESTALE;
 		ctl = shmt_load(&s->rx.shared->ctl);
+		/* No word of a direction that was attached is 0. */
+		if (PL_UNLIKELY(!ctl) && pl_stream_lost(s, c->fd))
+			return -ECONNRESET;
 		switch (SHMT_CTL_MODE(ctl)) {
 		case SHMT_TCP:
 			n = receive_tcp(c, c->keep_all ? c->flags : c->flags & ~MSG_WAITALL);
@@ -403,11 +418,12 @@ static ssize_t receive_once(struct call *c)
 			case STEP_EMPTY:
 				/*
 				 * The kernel alone knows of the end of the stream. Whoever asks
-				 * twice in a row may have been told of that.
+				 * twice in a row may have been told of that, and a sender that
+				 * has ended it by a call says so.
 				 */
 				if (!c->nonblock)
 					wait_for_sender(c, ctl);
-				else if (shmt_bump(&s->dry) < 2)
+				else if (shmt_bump(&s->dry) < 2 && !may_be_over(s))
 					return -EAGAIN;
 				else
 					(void)pl_ready_settle(s);
@@ -461,7 +477,7 @@ static ssize_t receive_attached(struct call *c)
 	ssize_t n;
 
 	do {
-		n = c->done ? wait_for_rest(c) : receive_once(c);
+		n = all && c->done ? wait_for_rest(c) : receive_once(c);
 		if (n <= 0)
 			break;
 		c->done += (size_t)n;
@@ -470,6 +486,80 @@ static ssize_t receive_attached(struct call *c)
 	if (n == -ESTALE && all && c->done < c->v->total)
 		return n;
 	return c->done ? (ssize_t)c->done : n;
+}
+
+/* Return: all that this call has received, with what it had before; or -Exxx if that is nothing. */
+static ssize_t receive_call(struct call *c)
+{
+	struct pl_stream *s = c->s;
+	ssize_t n = -ESTALE;
+
+	while (n == -ESTALE) {
+		if (pl_stream_wants_attach(s))
+			pl_stream_attach(s, c->fd);
+		if (pl_stashed(s)) {
+			n = receive_stashed(c);
+			if (n > 0)
+				c->done += (size_t)n;
+			if (n > 0 && (c->flags & MSG_WAITALL) && !c->nonblock &&
+			    c->done < c->v->total)
+				n = -ESTALE;
+			else if (n != -ESTALE && c->done)
+				n = (ssize_t)c->done;
+			if (n == -ESTALE)
+				pl_wait_mapped();
+		} else if (pl_ready_follows(s)) {
+			n = receive_attached(c);
+		} else if (shmt_load_acquire(&s->rec->rx.attach) == 1) {
+			shmt_pause(); /* under way in another thread, which does not sleep in it */
+		} else {
+			n = receive_unattached(c);
+			if (n == -ESTALE)
+				pl_wait_mapped();
+			else if (c->done)
+				n = n > 0 ? n + (ssize_t)c->done : (ssize_t)c->done;
+		}
+	}
+	return n;
+}
+
+/*
+ * Is there more at this moment? An error is left to the next call, as TCP leaves it: a receive
+ * would take it away.
+ */
+static bool more_now(const struct call *c)
+{
+	struct pl_stream *s = c->s;
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+	enum shmt_mode mode;
+
+	if (pl_stashed(s)) {
+		if (pl_stash_ready(s))
+			return true;
+	} else if (pl_ready_follows(s)) {
+		if (pl_ready_now(s))
+			return true;
+		mode = SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl));
+		if ((mode == SHMT_WAKING || mode == SHMT_RING) && !shmt_rx_missing(&s->rx))
+			return false;
+	}
+	return c->left_tcp && pl_real.poll(&p, 1, 0) == 1 && (p.revents & POLLIN) &&
+	       !(p.revents & POLLERR);
+}
+
+/* The rest, by the other way, of what was there: without waiting for any. */
+static ssize_t receive_more(struct call *c, ssize_t n)
+{
+	ssize_t before;
+
+	c->nonblock = true;
+	c->flags = (c->flags | MSG_DONTWAIT) & ~MSG_WAITALL;
+	do {
+		before = n;
+		c->done = (size_t)n;
+		n = receive_call(c);
+	} while (n > before && (size_t)n < c->v->total && more_now(c));
+	return n > before ? n : before;
 }
 
 ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, struct msghdr *msg)
@@ -482,7 +572,7 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 		.msg = msg,
 		.nonblock = pl_stream_nonblock(s, flags),
 	};
-	ssize_t n = -ESTALE;
+	ssize_t n;
 
 	PL_IN_REGION;
 	/* Peeking at more than there is: the kernel can wait for it, once all comes by TCP. */
@@ -495,31 +585,9 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 			pl_stream_stay(s, COLOC_REASON_URGENT);
 		return kernel_receive(&c, v->total, flags);
 	}
-	while (n == -ESTALE) {
-		if (pl_stream_wants_attach(s))
-			pl_stream_attach(s, fd);
-		if (pl_stashed(s)) {
-			n = receive_stashed(&c);
-			if (n > 0)
-				c.done += (size_t)n;
-			if (n > 0 && (flags & MSG_WAITALL) && !c.nonblock && c.done < v->total)
-				n = -ESTALE;
-			else if (n != -ESTALE && c.done)
-				n = (ssize_t)c.done;
-			if (n == -ESTALE)
-				pl_wait_mapped();
-		} else if (pl_ready_follows(s)) {
-			n = receive_attached(&c);
-		} else if (shmt_load_acquire(&s->rec->rx.attach) == 1) {
-			shmt_pause(); /* under way in another thread, which does not sleep in it */
-		} else {
-			n = receive_unattached(&c);
-			if (n == -ESTALE)
-				pl_wait_mapped();
-			else if (c.done)
-				n = n > 0 ? n + (ssize_t)c.done : (ssize_t)c.done;
-		}
-	}
+	n = receive_call(&c);
+	if (n > 0 && (size_t)n < v->total && !(flags & MSG_PEEK) && more_now(&c))
+		n = receive_more(&c, n);
 	pl_ready_after_receive(s);
 	if (msg && n >= 0 && !c.msg_filled) {
 		/* What TCP fills in when nothing special is on. */

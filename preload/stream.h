@@ -148,11 +148,29 @@ void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason);
 /** pl_stream_shut() - what is sent from now on is the kernel's to judge: shut down, reset, over */
 void pl_stream_shut(struct pl_stream *s);
 
+/** pl_stream_shut_rd() - so is what is received, once the ring is empty */
+void pl_stream_shut_rd(struct pl_stream *s);
+
 /** pl_stream_reason() - why it is not on a ring */
 void pl_stream_reason(struct pl_stream *s, enum coloc_reason reason);
 
 /** pl_stream_reset() - the other side broke the rules: end the connection. Return: -ECONNRESET */
 int pl_stream_reset(struct pl_stream *s, int fd);
+
+/**
+ * pl_stream_lost() - the region has gone without notice: end the connection, for what lay in the
+ * ring is lost. Under PL_IN_REGION, where a word reads 0 that never is. Return: whether it did
+ */
+bool pl_stream_lost(struct pl_stream *s, int fd);
+
+/** pl_region_lost() - reads of it give what they like; after a read, as it never comes back so */
+static inline bool pl_region_lost(void)
+{
+	return PL_UNLIKELY(shmt_load_acquire(&pl.removable)) && pl.region.base &&
+	       shmt_load(
+		       &((const struct shmt_super_shared *)(const void *)pl.region.base)->magic) !=
+		       SHMT_MAGIC;
+}
 
 /** pl_stream_bytes() - bytes the program consumed from the kernel, and passed to it; 0 or -Exxx
  * @ret_unsent: bytes that have not left the kernel yet. Exact: tests/platform/ proves it.

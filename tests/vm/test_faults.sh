@@ -6,7 +6,8 @@
 # B is paused for 30 seconds: the streams with it go on after that, on rings again, and nothing is
 # lost. Meanwhile QEMU of C is killed: A's programs see what plain TCP shows in the same moment, with
 # TCP_USER_TIMEOUT that is ETIMEDOUT. C starts again: it is the same guest with a new epoch, what its
-# former life had of the region is free again, and streams with it move.
+# former life had of the region is free again, and streams with it move. At last its device is taken
+# away without a drain: the stream on a ring is reset, and no byte is wrong.
 . "$(dirname "$0")/vm.sh"
 . "$(dirname "$0")/flow.sh"
 
@@ -95,6 +96,16 @@ flow_end B 7001
 vm_await 20 no_segment_used || fail "segments still used: $(status A .segments)"
 [ "$(status A .segments.chunks_free)" = "$chunks_free" ] ||
 	fail "chunks free: $chunks_free at first, now $(status A .segments)"
+
+# ---- C's device goes without a drain ----------------------------------------------------------------
+flow_begin vm_spawn_preload C 7005
+vm_await 20 flow_on_ring C 7005 || fail 'the last flow with C does not move'
+vm_unplug C
+out=$(vm_wait C "${far[7005]}" 60)
+[ $? = 3 ] || fail "unplugged without a drain, C's end: $(tail -n 2 <<<"$out")"
+out=$(vm_wait A "${A[7005]}" 60)
+[ $? = 3 ] || fail "unplugged without a drain, A's end: $(tail -n 2 <<<"$out")"
+echo "unplugged without a drain: $(tail -n 1 <<<"$out"), and no wrong byte"
 for name in A B C; do
 	vm_stop $name
 done
