@@ -12,6 +12,7 @@
 
 #include "epset.h"
 #include "pollset.h"
+#include "ready.h"
 
 static bool own_fd(int fd)
 {
@@ -138,12 +139,46 @@ PL_EXPORT void closefrom(int first)
 	(void)close_range(first < 0 ? 0 : (unsigned int)first, ~0u, 0);
 }
 
+/*
+ * libc's stdin, stdout and stderr read and write at these numbers, out of our sight: a stream that
+ * gets one of them, by dup2() or from whoever exec'd the program, comes home and stays.
+ */
+static void standard(int fd)
+{
+	struct pl_stream *s = fd >= 0 && fd <= STDERR_FILENO ? pl_hook_get(fd) : NULL;
+
+	if (!s)
+		return;
+	pl_stream_stay(s, COLOC_REASON_STDIO);
+	(void)pl_tx_leave(s, fd, false);
+	{
+		PL_IN_REGION;
+		if (pl_ready_follows(s))
+			(void)pl_ready_settle(s);
+	}
+	pl_stream_put(s);
+}
+
+__attribute__((constructor)) static void standard_inherited(void)
+{
+	const int saved = errno;
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		standard(fd);
+	errno = saved;
+}
+
 static int copied(int from, int to)
 {
 	const int saved = errno;
 
-	if (to >= 0 && to != from && pl_owner())
+	if (to >= 0 && to != from && pl_owner()) {
 		pl_stream_copy(from, to);
+		standard(to);
+	} else if (to >= 0 && pl_enter()) {
+		pl_stream_handed_on(from); /* in a vfork child: for the program to come */
+	}
 	errno = saved;
 	return to;
 }

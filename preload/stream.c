@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "agent_proto.h"
 #include "classify.h"
@@ -153,6 +154,8 @@ static struct pl_stream *adopt(int fd, uint64_t was)
 			shmt_add(&s->fds, 1);
 			shmt_add(&s->inflight, 1);
 			pl_epset_adopt(fd, s);
+			if (fd <= STDERR_FILENO) /* libc reads and writes there, too */
+				pl_stream_stay(s, COLOC_REASON_STDIO);
 		} else {
 			s = NULL;
 		}
