@@ -234,6 +234,7 @@ enum shmt_dir_flag {
 	SHMT_DIR_REFUSED = 1u << 1,  /* R or its agent: do not open, leave */
 	SHMT_DIR_STOPPED = 1u << 2,  /* S or its agent: do not open, leave */
 	SHMT_DIR_CLOSED = 1u << 3,   /* R's socket is gone: what is left goes by TCP */
+	SHMT_DIR_LOOK = 1u << 4,     /* S was closed in a process: R looks at its socket, once */
 };
 
 struct shmt_dir_shared {

@@ -86,9 +86,12 @@ PL_EXPORT int shutdown(int fd, int how)
 	pl_enter();
 	rc = pl_real.shutdown(fd, how);
 	saved = errno;
-	s = rc == 0 && how != SHUT_RD ? pl_hook_get(fd) : NULL;
+	s = rc == 0 ? pl_hook_get(fd) : NULL;
 	if (s) {
-		pl_stream_shut(s);
+		if (how != SHUT_RD)
+			pl_stream_shut(s);
+		if (how != SHUT_WR)
+			pl_stream_shut_rd(s);
 		pl_stream_put(s);
 	}
 	errno = saved;

@@ -218,6 +218,16 @@ static bool time_is_over(struct timespec *timeout, uint64_t end_ns)
 	return !left;
 }
 
+/* The socket's error, which recvmmsg(2) tells before anything that came in front of it. */
+static int pending_error(int fd)
+{
+	socklen_t len = sizeof(int);
+	int error = 0;
+
+	(void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+	return -error;
+}
+
 PL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags,
 		       struct timespec *timeout)
 {
@@ -239,7 +249,9 @@ PL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags,
 			 (timeout->tv_sec < INT32_MAX ? (uint64_t)timeout->tv_sec * NS
 						      : UINT64_MAX / 2) +
 			 (uint64_t)timeout->tv_nsec;
-	for (i = 0; i < n; i++) {
+	if (!(flags & MSG_ERRQUEUE))
+		rc = pending_error(fd);
+	for (i = 0; i < n && rc >= 0; i++) {
 		rc = receive_msg(s, fd, &msgs[i].msg_hdr,
 				 (flags & ~MSG_WAITFORONE) |
 					 (i && (flags & MSG_WAITFORONE) ? MSG_DONTWAIT : 0),

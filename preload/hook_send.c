@@ -70,6 +70,16 @@ PL_EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, __CONST
 		    : pl_return(rc, entry_errno);
 }
 
+/* As writev(2) does it: nothing to write is nothing to do, unlike write(2) and send(2). */
+static ssize_t write_vec(struct pl_stream *s, int fd, const struct iovec *iov, size_t n, int flags,
+			 bool *pass)
+{
+	struct pl_vec v;
+
+	*pass = !pl_vec_init(&v, iov, n, flags) || !v.total;
+	return *pass ? 0 : pl_tx(s, fd, &v, flags, NULL);
+}
+
 PL_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
 	const int entry_errno = errno;
@@ -81,7 +91,7 @@ PL_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 		pl_enter();
 		return pl_real.writev(fd, iov, n);
 	}
-	rc = send_vec(s, fd, iov, (size_t)n, 0, NULL, &pass);
+	rc = write_vec(s, fd, iov, (size_t)n, 0, &pass);
 	pl_stream_put(s);
 	return pass ? pl_real.writev(fd, iov, n) : pl_return(rc, entry_errno);
 }
@@ -96,8 +106,7 @@ PL_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, in
 	if (!s)
 		return pl_real.pwritev2(fd, iov, n, off, flags);
 	if (off == -1 && !(flags & ~PL_RWF_SERVED) && n >= 0) {
-		rc = send_vec(s, fd, iov, (size_t)n, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0, NULL,
-			      &pass);
+		rc = write_vec(s, fd, iov, (size_t)n, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0, &pass);
 	} else if (off == -1) { /* other flags are the kernel's; an offset it refuses */
 		pl_stream_stay(s, COLOC_REASON_UNSERVED_CALL);
 		rc = pl_tx_leave(s, fd, pl_stream_nonblock(s, 0));

@@ -385,7 +385,11 @@ static void wait_for_sender(struct call *c, uint64_t ctl)
 /* Shut down or closed by either side, or on its way back to TCP for another reason. */
 static bool may_be_over(const struct pl_stream *s)
 {
-	return shmt_load_relaxed(&s->rx.shared->flags) & (SHMT_DIR_STOPPED | SHMT_DIR_REFUSED);
+	const uint32_t flags = shmt_load_relaxed(&s->rx.shared->flags);
+
+	if (flags & SHMT_DIR_LOOK)
+		shmt_and(&s->rx.shared->flags, ~(uint32_t)SHMT_DIR_LOOK);
+	return flags & (SHMT_DIR_STOPPED | SHMT_DIR_REFUSED | SHMT_DIR_LOOK);
 }
 
 static ssize_t receive_once(struct call *c)

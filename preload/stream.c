@@ -255,9 +255,14 @@ static void last_close(struct pl_stream *s, int fd)
 	PL_IN_REGION;
 	if (pl_stashed(s) && !(shmt_load(&s->rec->flags) & COLOC_RECORD_SHARED))
 		(void)pl_real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-	if (!pl_attached(s) || (shmt_load(&s->rec->flags) & COLOC_RECORD_SHARED))
+	if (!pl_attached(s))
 		return;
+	if (shmt_load(&s->rec->flags) & COLOC_RECORD_SHARED) {
+		shmt_or(&s->tx.shared->flags, SHMT_DIR_LOOK);
+		return;
+	}
 	shmt_or(&s->rx.shared->flags, SHMT_DIR_CLOSED);
+	pl_stream_shut(s);
 	ctl = shmt_load(&s->rx.shared->ctl);
 	if (SHMT_CTL_MODE(ctl) != SHMT_TCP &&
 	    shmt_rx_avail(&s->rx, ctl, shmt_load(&s->rx.shared->tail)) > 0)
@@ -322,8 +327,17 @@ void pl_stream_copy(int from, int to)
 void pl_stream_shut(struct pl_stream *s)
 {
 	PL_IN_REGION;
+	shmt_or(&s->rec->flags, COLOC_RECORD_SHUT_WR);
 	if (pl_attached(s))
 		shmt_or(&s->tx.shared->flags, SHMT_DIR_STOPPED);
+}
+
+void pl_stream_shut_rd(struct pl_stream *s)
+{
+	PL_IN_REGION;
+	shmt_or(&s->rec->flags, COLOC_RECORD_SHUT_RD);
+	if (pl_attached(s))
+		shmt_rx_refuse(&s->rx);
 }
 
 static enum coloc_reason stay_reason;

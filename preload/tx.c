@@ -547,7 +547,8 @@ ssize_t pl_tx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags,
 			shmt_count(&s->rec->tx.tcp_bytes, (uint64_t)n);
 		return n;
 	}
-	return send_call(&c);
+	/* Nothing to send: the kernel says in what state the socket is. */
+	return v->total ? send_call(&c) : kernel_send(&c, 0);
 }
 
 ssize_t pl_tx_file(struct pl_stream *s, int fd, int in_fd, off_t *off, size_t count)

@@ -149,10 +149,13 @@ static void set_flags(struct shmt_seg_shared *seg, unsigned int side)
 static void clear_flags(const struct coloc_record_shared *record, const struct ra_note *note,
 			struct shmt_seg_shared *seg)
 {
+	const uint32_t flags = shmt_load(&record->flags);
+
 	/* While older bytes lie in the stash, none may come by a ring. */
-	if (!note->refused && !ra_stash_pending(record))
+	if (!note->refused && !ra_stash_pending(record) && !(flags & COLOC_RECORD_SHUT_RD))
 		shmt_and(&seg->dir[!note->side].flags, ~(uint32_t)SHMT_DIR_REFUSED);
-	shmt_and(&seg->dir[note->side].flags, ~(uint32_t)SHMT_DIR_STOPPED);
+	if (!(flags & COLOC_RECORD_SHUT_WR))
+		shmt_and(&seg->dir[note->side].flags, ~(uint32_t)SHMT_DIR_STOPPED);
 	if (shmt_load(&record->flags) & COLOC_RECORD_STAYS)
 		set_flags(seg, note->side);
 }

@@ -434,17 +434,21 @@ static void seen_said(const struct seen *seen, bool overlapped)
 			const struct m_item *item = &w->item[i];
 			const short bits =
 				(short)(seen->bits[i] & ~(seen->ready[i].may & ~POLLERR));
+			/* Edges may be told again as long as they are true; so may their error. */
+			const short shown = (short)((item->events & E_EDGE) && !seen->ready[i].must
+							    ? bits & ~POLLERR
+							    : bits);
 			const bool loose = overlapped || (item->events & E_ONESHOT);
 
 			if (item->set < 0 || item->var != var || used + 16 > sizeof(text) ||
-			    !(overlapped ? seen->wrong[i] : (bits | seen->wrong[i])))
+			    !(overlapped ? seen->wrong[i] : (shown | seen->wrong[i])))
 				continue;
 			used += (size_t)snprintf(text + used, sizeof(text) - used,
 						 "%sd%d:", used ? " " : "", var);
 			if (!overlapped && loose)
 				used += (size_t)snprintf(text + used, sizeof(text) - used, "once");
 			else if (!loose)
-				used = add_bits(text, used, sizeof(text), bits);
+				used = add_bits(text, used, sizeof(text), shown);
 			if (seen->wrong[i]) {
 				text[used++] = '!';
 				used = add_bits(text, used, sizeof(text), seen->wrong[i]);
