@@ -179,8 +179,6 @@ static int copied(int from, int to)
 	if (to >= 0 && to != from && pl_owner()) {
 		pl_stream_copy(from, to);
 		standard(to);
-	} else if (to >= 0 && pl_enter()) {
-		pl_stream_handed_on(from); /* in a vfork child: for the program to come */
 	}
 	errno = saved;
 	return to;
