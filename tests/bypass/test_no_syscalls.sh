@@ -7,6 +7,7 @@
 # Awake is whoever has a processor: each side has one of its own, and waits longer for the other than
 # by default, so that other work on the machine counts less. What is left are the round trips in which
 # one side lost its processor.
+# shellcheck disable=SC2034 # for netns.sh
 T_CONF='[wait]
 spin_us = 10000'
 . "$(dirname "$0")/../lib/e2e.sh"
@@ -28,7 +29,8 @@ counted() # A|B ARGS...
 	[ "$policy" = plain ] ||
 		with=(-E COLOC_POLICY="$policy" -E COLOC_AGENT="$T_DIR/$guest/agent.sock"
 			-E LD_PRELOAD="$(t_preload_list)")
-	counted=(taskset -c "${cpu[$guest]}" strace -f -c -U calls,name -o "$T_DIR/$guest.calls" "${with[@]}" "$program" "$@")
+	counted=(taskset -c "${cpu[$guest]}" strace -f -c -U 'calls,name' -o "$T_DIR/$guest.calls" "${with[@]}"
+		"$program" "$@")
 }
 
 calls() # A|B

@@ -134,7 +134,7 @@ static bool peek(pid_t tid, uint64_t address, void *to, size_t len)
 
 static int moved_in_poll(pid_t tid, uint64_t address, uint32_t n)
 {
-	struct pollfd entry;
+	struct pollfd entry = {0};
 	uint32_t i;
 
 	for (i = 0; i < n && peek(tid, address + i * sizeof(entry), &entry, sizeof(entry)); i++)
@@ -146,7 +146,7 @@ static int moved_in_poll(pid_t tid, uint64_t address, uint32_t n)
 static int moved_in_select(pid_t tid, const uint64_t *args)
 {
 	const int n = (int)args[0];
-	uint8_t bits;
+	uint8_t bits = 0;
 	int set, fd;
 
 	for (set = 1; set <= 3; set++)
