@@ -56,6 +56,7 @@ enum coloc_record_flag {
 	COLOC_RECORD_NONBLOCK = 1u << 0, /* O_NONBLOCK of the open file description */
 	COLOC_RECORD_STAYS = 1u << 1,	 /* must stay on, or return to, TCP; see reason */
 	COLOC_RECORD_SHARED = 1u << 2,	 /* another process may hold the socket: forked, passed */
+	COLOC_RECORD_SPAWNED = 1u << 5,	 /* handed on to a program: posix_spawn, vfork and dup2 */
 	COLOC_RECORD_SHUT_RD = 1u << 3,	 /* shut down for receiving: no ring from now on */
 	COLOC_RECORD_SHUT_WR = 1u << 4,	 /* the same for sending */
 };

@@ -49,6 +49,9 @@ static inline struct pl_stream *pl_hook_get(int fd)
 	return s;
 }
 
+/** pl_stream_handed_on() - a copy of @fd will be another program's, whatever its FD_CLOEXEC */
+void pl_stream_handed_on(int fd);
+
 /** pl_return() - bytes or -Exxx as the program expects it */
 static inline ssize_t pl_return(ssize_t rc, int entry_errno)
 {

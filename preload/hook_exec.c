@@ -2,11 +2,11 @@
 /*
  * hook_exec.c - programs and libraries that go on with a stream without us
  *
- * exec, and posix_spawn, of a program that will not be preloaded: streams that it inherits (no
- * FD_CLOEXEC) leave the ring first and stay on TCP. Bytes that lie unread in a ring at that moment
- * cannot be handed to such a program; see docs/support-matrix.md.
- * stdio: fdopen() brings the stream home first; what lay unread in the ring is pushed back into the
- * FILE.
+ * exec, and posix_spawn, of a program that will not be preloaded (program.c): streams that it
+ * inherits (no FD_CLOEXEC, or handed on by a file action) leave the ring first and stay on TCP.
+ * Bytes that lie unread in a ring at that moment cannot be handed to such a program; see
+ * docs/support-matrix.md. stdio: fdopen() brings the stream home first; what lay unread in the ring
+ * is pushed back into the FILE.
  *
  * An exec in a vfork child runs here on its parent's memory: it makes the parent's inheritable
  * streams stay on TCP, which is right, for from now on two programs hold them.
@@ -18,25 +18,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "program.h"
 #include "ready.h"
 
 #define ARGS_MAX 256
 
-static bool env_preloads_us(char *const envp[])
+void pl_stream_handed_on(int fd)
 {
-	for (; envp && *envp; envp++)
-		if (!strncmp(*envp, "LD_PRELOAD=", 11))
-			return strstr(*envp, "libcoloc") != NULL;
-	return false;
+	struct pl_stream *s = pl_hook_get(fd);
+
+	if (!s)
+		return;
+	shmt_or(&s->rec->flags, COLOC_RECORD_SPAWNED);
+	pl_stream_put(s);
 }
 
-static void bring_home_for_exec(char *const envp[])
+/* @spawned: what was handed on is inherited in spite of FD_CLOEXEC. */
+static void bring_home(const struct pl_program *program, char *const envp[], bool spawned)
 {
 	const int saved = errno;
 	uint32_t top, fd;
 
-	if (!pl_enter() || env_preloads_us(envp))
+	if (!pl_enter() || pl_program_has_us(program, envp)) {
+		errno = saved;
 		return;
+	}
 	top = shmt_load(&pl_fdtable_top);
 	for (fd = 0; fd < top; fd++) {
 		struct pl_stream *s;
@@ -45,12 +51,13 @@ static void bring_home_for_exec(char *const envp[])
 		if (PL_ENTRY_KIND(pl_fd_entry((int)fd)) != PL_STREAM)
 			continue;
 		flags = pl_real.fcntl((int)fd, F_GETFD);
-		if (flags < 0 || (flags & FD_CLOEXEC) || !(s = pl_stream_get((int)fd)))
+		if (flags < 0 || !(s = pl_stream_get((int)fd)))
 			continue;
-		pl_stream_stay(s, COLOC_REASON_EXEC);
-		shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
-		(void)pl_tx_leave(s, (int)fd, false);
-		{
+		if (!(flags & FD_CLOEXEC) ||
+		    (spawned && (shmt_load(&s->rec->flags) & COLOC_RECORD_SPAWNED))) {
+			pl_stream_stay(s, COLOC_REASON_EXEC);
+			shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
+			(void)pl_tx_leave(s, (int)fd, false);
 			PL_IN_REGION;
 			if (pl_ready_follows(s))
 				(void)pl_ready_settle(s);
@@ -60,39 +67,45 @@ static void bring_home_for_exec(char *const envp[])
 	errno = saved;
 }
 
+static void bring_home_for_exec(int dir, const char *path, bool search, char *const envp[])
+{
+	bring_home(&(struct pl_program){dir, path, search}, envp,
+		   pl_enter() && pl_is_vfork_child());
+}
+
 PL_EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
-	bring_home_for_exec(envp);
+	bring_home_for_exec(AT_FDCWD, path, false, envp);
 	return pl_real.execve(path, argv, envp);
 }
 
 PL_EXPORT int execv(const char *path, char *const argv[])
 {
-	bring_home_for_exec(environ);
+	bring_home_for_exec(AT_FDCWD, path, false, environ);
 	return pl_real.execv(path, argv);
 }
 
 PL_EXPORT int execvp(const char *file, char *const argv[])
 {
-	bring_home_for_exec(environ);
+	bring_home_for_exec(AT_FDCWD, file, true, environ);
 	return pl_real.execvp(file, argv);
 }
 
 PL_EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
 {
-	bring_home_for_exec(envp);
+	bring_home_for_exec(AT_FDCWD, file, true, envp);
 	return pl_real.execvpe(file, argv, envp);
 }
 
 PL_EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
-	bring_home_for_exec(envp);
+	bring_home_for_exec(fd, NULL, false, envp);
 	return pl_real.fexecve(fd, argv, envp);
 }
 
 PL_EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
-	bring_home_for_exec(envp);
+	bring_home_for_exec(dir, path, false, envp);
 	return pl_real.execveat(dir, path, argv, envp, flags);
 }
 
@@ -148,15 +161,22 @@ PL_EXPORT int execle(const char *path, const char *arg, ...)
 PL_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
 			  const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
 {
-	bring_home_for_exec(envp);
+	bring_home(&(struct pl_program){AT_FDCWD, path, false}, envp, actions);
 	return pl_real.posix_spawn(pid, path, actions, attr, argv, envp);
 }
 
 PL_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
 			   const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
 {
-	bring_home_for_exec(envp);
+	bring_home(&(struct pl_program){AT_FDCWD, file, true}, envp, actions);
 	return pl_real.posix_spawnp(pid, file, actions, attr, argv, envp);
+}
+
+/* Noted here, as the list of actions is libc's own. */
+PL_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int to)
+{
+	pl_stream_handed_on(fd);
+	return pl_real.posix_spawn_file_actions_adddup2(actions, fd, to);
 }
 
 /* ---- stdio -------------------------------------------------------------------------------------

@@ -89,6 +89,14 @@ $(O)/tests/bypass/loud $(O)/tests/bypass/ping_pong: $(O)/%: $(O)/obj/%.o $(O)/te
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^
 
+# Never preloaded, and never instrumented.
+$(O)/tests/hook/echo_static: tests/hook/echo_static.c
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -O2 -static -o $@ $<
+
+$(O)/tests/hook/test_exec_without_us: | $(O)/tests/hook/echo_static
+
 TESTS_RUN = V=$(V) T_BUILD=$(abspath $(O)) tests/run.sh
 
 ifeq ($(CMOCKA_LIBS),)

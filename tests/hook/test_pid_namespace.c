@@ -46,6 +46,7 @@ static void whole_messages(void)
 	uint8_t buf[MESSAGE];
 
 	t_open_hot(&pair);
+	const uint64_t moved = t_moved_begin(pair.a);
 	for (int i = 0; i < WRITERS; i++) {
 		marks[i] = (char)i;
 		pid[i] = t_child(writer, &marks[i]);
@@ -61,6 +62,7 @@ static void whole_messages(void)
 		t_join(pid[i]);
 		T_EQ(received[i], MESSAGES);
 	}
+	t_moved_end(pair.a, moved);
 	t_close(&pair);
 }
 
