@@ -23,3 +23,14 @@ void pl_real_resolve(void)
 #undef HOOK
 	shmt_store_release(&pl_real_ready, 1);
 }
+
+void *pl_real_loaded(const char *soname, const char *name)
+{
+	void *library = dlopen(soname, RTLD_LAZY | RTLD_NOLOAD), *found;
+
+	if (!library)
+		return NULL;
+	found = dlsym(library, name);
+	dlclose(library); /* its own user keeps it */
+	return found;
+}

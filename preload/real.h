@@ -41,6 +41,16 @@ int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size);
 int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask,
 		size_t size);
 
+/* liburing's, of which no header need be there. */
+struct io_uring;
+struct io_uring_params;
+int io_uring_queue_init(unsigned int entries, struct io_uring *ring, unsigned int flags);
+int io_uring_queue_init_params(unsigned int entries, struct io_uring *ring,
+			       struct io_uring_params *params);
+int io_uring_queue_init_mem(unsigned int entries, struct io_uring *ring,
+			    struct io_uring_params *params, void *buf, size_t size);
+int io_uring_setup(unsigned int entries, struct io_uring_params *params);
+
 struct pl_real {
 #define HOOK(name) __typeof__(name) *name;
 #include "hooks.def"
@@ -55,5 +65,9 @@ extern uint32_t pl_real_ready; /* atomic; 1 = every pointer is set */
  * A name that libc lacks keeps a NULL pointer: its hook cannot be called by a program of that libc.
  */
 void pl_real_resolve(void);
+
+/** pl_real_loaded() - @name in library @soname if that is loaded, else NULL; takes the loader's
+ * lock */
+void *pl_real_loaded(const char *soname, const char *name);
 
 #endif

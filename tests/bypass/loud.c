@@ -240,6 +240,23 @@ static void by_io_uring(void)
 		t_skip("no io_uring in this kernel");
 }
 
+/* By the library that makes its calls itself: its hook brings the streams home first. */
+static void by_liburing(void)
+{
+	int (*init)(unsigned int, void *, unsigned int) =
+		(int (*)(unsigned int, void *, unsigned int))dlsym(RTLD_DEFAULT,
+								   "io_uring_queue_init");
+	static char ring[4096]; /* more than a struct io_uring */
+	int rc;
+
+	T_CHECK(init);
+	rc = init(1, ring, 0);
+	if (rc == -ENOSYS || rc == -EPERM)
+		t_skip("no io_uring here");
+	T_EQ(rc, 0);
+	t_hot(&pair);
+}
+
 /* Closed or copied where it changes nothing of ours; brought home by a hook; used as ever. */
 static void by_hooks(void)
 {
@@ -292,6 +309,7 @@ static const struct {
 	{"signal", by_signal},
 	{"exec", by_exec},
 	{"io_uring", by_io_uring},
+	{"liburing", by_liburing},
 	{"hooks", by_hooks},
 };
 

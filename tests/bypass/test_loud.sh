@@ -14,10 +14,11 @@ trap '[ -z "$agent" ] || kill "$agent"; rm -rf "$temp"' EXIT
 agent=$!
 "$T_BUILD/colocctl" --socket "$temp/agent.sock" --wait 10 status >/dev/null || exit 1
 
-loud() # WAY: what is reported lies in $temp/report
+loud() # WAY [MORE]: with MORE in LD_PRELOAD; what is reported lies in $temp/report
 {
+	set -- "$1" "${2:-}"
 	rm -f "$temp/report"
-	T_MODE=ring COLOC_POLICY=always COLOC_AGENT=$temp/agent.sock LD_PRELOAD=$T_BUILD/libcoloc.so \
+	T_MODE=ring COLOC_POLICY=always COLOC_AGENT=$temp/agent.sock LD_PRELOAD=$T_BUILD/libcoloc.so$2 \
 		timeout 30 "$BYPASS_WATCH" "$temp/report" "$T_BUILD/tests/bypass/loud" "$1" >"$temp/out" 2>&1
 	status=$?
 	bypass_ended "$temp/report" || fail "$1: the watcher did not end: $(cat "$temp/report")"
@@ -29,7 +30,7 @@ fail()
 	exit 1
 }
 
-# "clone" needs a name: which call it is that each way ends in
+# The call that a way ends in.
 expected()
 {
 	case $1 in
@@ -54,3 +55,11 @@ loud hooks
 # Without libmark.so behind the hooks everything would be a bypass, so it has been there.
 grep -q '^watched .* [1-9][0-9]* on TCP sockets, 0 bypasses' "$temp/report" ||
 	fail "nothing was looked at: $(cat "$temp/report")"
+
+# liburing comes after the hooks, as it does where a program is linked with it.
+liburing=$(ldconfig -p | awk '$1 == "liburing.so.2" { print $NF; exit }')
+if [ -n "$liburing" ]; then
+	loud liburing ":$liburing"
+	[ "$status" = 0 ] || [ "$status" = 77 ] || fail "liburing ended with $status: $(cat "$temp/out")"
+	! grep '^bypass:' "$temp/report" || fail 'liburing bypasses'
+fi
