@@ -66,8 +66,7 @@ extern uint32_t pl_real_ready; /* atomic; 1 = every pointer is set */
  */
 void pl_real_resolve(void);
 
-/** pl_real_loaded() - @name in library @soname if that is loaded, else NULL; takes the loader's
- * lock */
+/** pl_real_loaded() - @name of library @soname, or NULL if that is not loaded; takes a lock */
 void *pl_real_loaded(const char *soname, const char *name);
 
 #endif
