@@ -8,10 +8,12 @@
 #include "hook.h"
 
 #include <stdarg.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "epset.h"
 #include "pollset.h"
+#include "sandbox.h"
 #include "ready.h"
 
 static bool own_fd(int fd)
@@ -110,6 +112,8 @@ PL_EXPORT int close(int fd)
 		pl_stream_forget(fd);
 		errno = saved;
 	}
+	if (PL_UNLIKELY(pl_sandbox_left))
+		pl_sandbox_forget(fd);
 	return pl_real.close(fd);
 }
 
@@ -179,6 +183,8 @@ static int copied(int from, int to)
 	if (to >= 0 && to != from && pl_owner()) {
 		pl_stream_copy(from, to);
 		standard(to);
+	} else if (to >= 0 && to != from && pl_enter()) {
+		pl_stream_handed_on(from); /* in a vfork child: for the program to come */
 	}
 	errno = saved;
 	return to;
@@ -192,29 +198,36 @@ PL_EXPORT int dup(int fd)
 
 /*
  * dup2 onto a number closes what it was. The old entry goes first, so that no thread uses it for
- * the new file; if the call then fails, it is looked at anew.
+ * the new file; if the call then fails, it is looked at anew. A number of ours is free to the
+ * program: ours moves away. false: it cannot, and errno is set as by the kernel for a number that
+ * another thread is about to open.
  */
-static void before_onto(int from, int to)
+static bool before_onto(int from, int to)
 {
 	const int saved = errno;
 
-	if (from != to && pl_owner() && pl_real.fcntl(from, F_GETFD) >= 0)
+	if (from != to && pl_owner() && pl_real.fcntl(from, F_GETFD) >= 0) {
+		if (PL_UNLIKELY(own_fd(to)) &&
+		    !(pl_process_vacate(to) && pl_epset_vacate(to) && pl_poll_vacate(to))) {
+			errno = EBUSY;
+			return false;
+		}
 		pl_stream_forget(to);
+	}
 	errno = saved;
+	return true;
 }
 
 PL_EXPORT int dup2(int from, int to)
 {
 	pl_enter();
-	before_onto(from, to);
-	return copied(from, pl_real.dup2(from, to));
+	return before_onto(from, to) ? copied(from, pl_real.dup2(from, to)) : -1;
 }
 
 PL_EXPORT int dup3(int from, int to, int flags)
 {
 	pl_enter();
-	before_onto(from, to);
-	return copied(from, pl_real.dup3(from, to, flags));
+	return before_onto(from, to) ? copied(from, pl_real.dup3(from, to, flags)) : -1;
 }
 
 /* ---- flags and options -------------------------------------------------------------------------
@@ -450,6 +463,23 @@ PL_EXPORT int timerfd_create(int clock, int flags)
 	return fresh(pl_real.timerfd_create(clock, flags));
 }
 
+/* A filter is made for the program's own calls. */
+PL_EXPORT int prctl(int option, ...)
+{
+	unsigned long a[4];
+	va_list args;
+	int i;
+
+	va_start(args, option);
+	for (i = 0; i < 4; i++)
+		a[i] = va_arg(args, unsigned long);
+	va_end(args);
+	pl_enter();
+	if (option == PR_SET_SECCOMP)
+		pl_sandbox_enter();
+	return pl_real.prctl(option, a[0], a[1], a[2], a[3]);
+}
+
 /* ---- syscall() ----------------------------------------------------------------------------------
  */
 
@@ -492,6 +522,13 @@ PL_EXPORT long syscall(long number, ...)
 		return sendmsg((int)a[0], (const struct msghdr *)a[1], (int)a[2]);
 	case SYS_close_range:
 		return close_range((unsigned int)a[0], (unsigned int)a[1], (int)a[2]);
+	case SYS_seccomp:
+		pl_sandbox_enter();
+		break;
+	case SYS_prctl:
+		if (a[0] == PR_SET_SECCOMP)
+			pl_sandbox_enter();
+		break;
 	case SYS_io_uring_setup:
 		pl_process_unserved(COLOC_REASON_IO_URING);
 		break;

@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "epset.h"
 #include "pollset.h"
+#include "sandbox.h"
 
 static uint64_t ms_to_ns(int ms)
 {
@@ -28,6 +29,12 @@ static bool timespec_to_ns(const struct timespec *t, uint64_t *ret)
 	return true;
 }
 
+/* How many have what a sandboxed process has taken along; 0: go on */
+static int taken_along(struct pollfd *fds, nfds_t n)
+{
+	return PL_UNLIKELY(pl_sandbox_left) && fds ? pl_sandbox_poll(fds, n) : 0;
+}
+
 static bool concerns(const struct pollfd *fds, nfds_t n)
 {
 	const int saved = errno;
@@ -41,8 +48,11 @@ PL_EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
 {
 	const int entry_errno = errno;
 
-	if (!concerns(fds, n))
-		return pl_real.poll(fds, n, timeout);
+	if (!concerns(fds, n)) {
+		const int ready = taken_along(fds, n);
+
+		return ready ? ready : pl_real.poll(fds, n, timeout);
+	}
 	return (int)pl_return(pl_pollset_wait(fds, n, ms_to_ns(timeout), NULL), entry_errno);
 }
 
@@ -61,8 +71,11 @@ PL_EXPORT int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout
 	const int entry_errno = errno;
 	uint64_t ns;
 
-	if (!concerns(fds, n) || !timespec_to_ns(timeout, &ns))
-		return pl_real.ppoll(fds, n, timeout, mask);
+	if (!concerns(fds, n) || !timespec_to_ns(timeout, &ns)) {
+		const int ready = taken_along(fds, n);
+
+		return ready ? ready : pl_real.ppoll(fds, n, timeout, mask);
+	}
 	return (int)pl_return(pl_pollset_wait(fds, n, ns, mask), entry_errno);
 }
 
@@ -158,9 +171,16 @@ static int select_streams(int n, fd_set *in, fd_set *out, fd_set *ex, uint64_t t
 	size_t bytes;
 	int count, rc;
 
-	if (n <= 0 || n > PL_FD_MAX || !pl_enter())
+	if (n <= 0 || n > PL_FD_MAX || (!pl_enter() && !pl_sandbox_left))
 		return -ENOTSUP;
 	count = count_sets(n, in, out, ex);
+	if (PL_UNLIKELY(pl_sandbox_left)) {
+		if (count > SELECT_ON_STACK)
+			return -ENOTSUP;
+		fill_array(fds, n, in, out, ex);
+		return pl_sandbox_poll(fds, (nfds_t)count) ? fill_sets(fds, count, n, in, out, ex)
+							   : -ENOTSUP;
+	}
 	bytes = (size_t)count * sizeof(*fds);
 	if (count > SELECT_ON_STACK) {
 		fds = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -250,26 +270,28 @@ PL_EXPORT int pselect(int n, fd_set *in, fd_set *out, fd_set *ex, const struct t
 /* ---- epoll -------------------------------------------------------------------------------------
  */
 
+static int fresh_set(int fd)
+{
+	const int saved = errno;
+
+	if (fd >= 0 && pl_owner()) {
+		pl_stream_fresh(fd);
+		(void)pl_epset_make(fd);
+		errno = saved;
+	}
+	return fd;
+}
+
 PL_EXPORT int epoll_create(int size)
 {
-	int fd;
-
 	pl_enter();
-	fd = pl_real.epoll_create(size);
-	if (pl_owner())
-		pl_stream_fresh(fd);
-	return fd;
+	return fresh_set(pl_real.epoll_create(size));
 }
 
 PL_EXPORT int epoll_create1(int flags)
 {
-	int fd;
-
 	pl_enter();
-	fd = pl_real.epoll_create1(flags);
-	if (pl_owner())
-		pl_stream_fresh(fd);
-	return fd;
+	return fresh_set(pl_real.epoll_create1(flags));
 }
 
 PL_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
@@ -285,47 +307,57 @@ PL_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 	return rc;
 }
 
-static int epoll_set(int epfd, const struct epoll_event *events, int max)
+/* false: the real call is the right one */
+static bool epoll_served(int epfd, struct epoll_event *events, int max, uint64_t timeout_ns,
+			 const sigset_t *mask, int *ret_rc)
 {
+	const int entry_errno = errno;
+	int set;
+
 	if (!pl_enter() || !events || max <= 0)
-		return -1;
-	return pl_epset_of(epfd);
+		return false;
+	set = pl_epset_of(epfd);
+	if (set < 0 && timeout_ns) {
+		/* Made out of our sight. What is no set at all the kernel says here. */
+		*ret_rc = pl_real.epoll_pwait(epfd, events, max, 0, mask);
+		if (*ret_rc)
+			return true;
+		set = pl_owner() ? pl_epset_make(epfd) : -1;
+		errno = entry_errno;
+	}
+	if (set < 0)
+		return false;
+	*ret_rc = (int)pl_return(pl_epset_wait((uint32_t)set, epfd, events, max, timeout_ns, mask),
+				 entry_errno);
+	return true;
 }
 
 PL_EXPORT int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
 {
-	const int entry_errno = errno;
-	const int set = epoll_set(epfd, events, max);
+	int rc;
 
-	if (set < 0)
-		return pl_real.epoll_wait(epfd, events, max, timeout);
-	return (int)pl_return(
-		pl_epset_wait((uint32_t)set, epfd, events, max, ms_to_ns(timeout), NULL),
-		entry_errno);
+	return epoll_served(epfd, events, max, ms_to_ns(timeout), NULL, &rc)
+		       ? rc
+		       : pl_real.epoll_wait(epfd, events, max, timeout);
 }
 
 PL_EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout,
 			  const sigset_t *mask)
 {
-	const int entry_errno = errno;
-	const int set = epoll_set(epfd, events, max);
+	int rc;
 
-	if (set < 0)
-		return pl_real.epoll_pwait(epfd, events, max, timeout, mask);
-	return (int)pl_return(
-		pl_epset_wait((uint32_t)set, epfd, events, max, ms_to_ns(timeout), mask),
-		entry_errno);
+	return epoll_served(epfd, events, max, ms_to_ns(timeout), mask, &rc)
+		       ? rc
+		       : pl_real.epoll_pwait(epfd, events, max, timeout, mask);
 }
 
 PL_EXPORT int epoll_pwait2(int epfd, struct epoll_event *events, int max,
 			   const struct timespec *timeout, const sigset_t *mask)
 {
-	const int entry_errno = errno;
-	const int set = epoll_set(epfd, events, max);
 	uint64_t ns;
+	int rc;
 
-	if (set < 0 || !timespec_to_ns(timeout, &ns))
-		return pl_real.epoll_pwait2(epfd, events, max, timeout, mask);
-	return (int)pl_return(pl_epset_wait((uint32_t)set, epfd, events, max, ns, mask),
-			      entry_errno);
+	return timespec_to_ns(timeout, &ns) && epoll_served(epfd, events, max, ns, mask, &rc)
+		       ? rc
+		       : pl_real.epoll_pwait2(epfd, events, max, timeout, mask);
 }

@@ -11,8 +11,18 @@
 #include <string.h>
 
 #include "clock.h"
+#include "sandbox.h"
 
 #define NS 1000000000L
+
+/* No stream: the kernel's, but for what a sandboxed process has taken along. */
+static bool taken_along(int fd, const struct iovec *iov, size_t n, int flags, ssize_t *ret)
+{
+	if (!PL_UNLIKELY(pl_sandbox_left))
+		return false;
+	*ret = pl_sandbox_take(fd, iov, n, flags);
+	return *ret != -ENOTSUP;
+}
 
 /* A receive into one buffer. Return: bytes or -Exxx; drops the reference. */
 static ssize_t receive(struct pl_stream *s, int fd, void *buf, size_t len, int flags, bool *pass)
@@ -51,7 +61,7 @@ PL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 	bool pass;
 
 	if (!s)
-		return pl_real.read(fd, buf, len);
+		return taken_along(fd, &iov, 1, 0, &rc) ? rc : pl_real.read(fd, buf, len);
 	rc = receive_vec(s, fd, &iov, 1, 0, &pass);
 	return pass ? pl_real.read(fd, buf, len) : pl_return(rc, entry_errno);
 }
@@ -73,7 +83,9 @@ PL_EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
 	bool pass;
 
 	if (!s)
-		return pl_real.recv(fd, buf, len, flags);
+		return taken_along(fd, &(const struct iovec){buf, len}, 1, flags, &rc)
+			       ? rc
+			       : pl_real.recv(fd, buf, len, flags);
 	rc = receive(s, fd, buf, len, flags, &pass);
 	return pass ? pl_real.recv(fd, buf, len, flags) : pl_return(rc, entry_errno);
 }
@@ -123,7 +135,8 @@ PL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 	bool pass;
 
 	if (!s)
-		return pl_real.readv(fd, iov, n);
+		return n > 0 && taken_along(fd, iov, (size_t)n, 0, &rc) ? rc
+									: pl_real.readv(fd, iov, n);
 	rc = receive_vec(s, fd, iov, n, 0, &pass);
 	return pass ? pl_real.readv(fd, iov, n) : pl_return(rc, entry_errno);
 }
