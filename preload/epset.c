@@ -34,6 +34,7 @@ __thread uint32_t pl_ep_busy;
 static uint64_t items_lock; /* atomic */
 static uint64_t free_lock;  /* atomic; the last of the three */
 static int kick_fd;	    /* atomic; 0 = not made */
+static uint32_t sleeping;   /* atomic; threads asleep in any set */
 
 static void *reserve(size_t bytes)
 {
@@ -68,6 +69,7 @@ void pl_epset_forked(void)
 	uint32_t i;
 
 	items_lock = free_lock = 0;
+	sleeping = 0;
 	if (!number_items)
 		return;
 	for (i = 0; i < sets_top; i++) {
@@ -195,6 +197,8 @@ static int make_set(int epfd)
 	const uint64_t entry = pl_fd_entry(epfd);
 	uint32_t i;
 
+	if ((unsigned int)epfd >= PL_FD_MAX)
+		return -1;
 	if (PL_ENTRY_KIND(entry) == PL_EPOLL)
 		return (int)PL_ENTRY_INDEX(entry);
 	for (i = 0; i < SETS_MAX; i++) {
@@ -204,7 +208,7 @@ static int make_set(int epfd)
 			continue;
 		set->head = set->tail = set->queued = 0;
 		set->settled_ns = 0;
-		set->oneshot = 0;
+		set->oneshot = set->inside = 0;
 		memset(set->nested, 0, sizeof(set->nested));
 		set->epfd = epfd;
 		if (i >= sets_top)
@@ -222,6 +226,11 @@ int pl_epset_of(int epfd)
 	const uint64_t entry = pl_fd_entry(epfd);
 
 	return PL_ENTRY_KIND(entry) == PL_EPOLL ? (int)PL_ENTRY_INDEX(entry) : -1;
+}
+
+int pl_epset_make(int epfd)
+{
+	return ready_to_remember() ? make_set(epfd) : -1;
 }
 
 void pl_epset_dup(uint32_t set)
@@ -250,6 +259,17 @@ void pl_epset_close(uint32_t number)
 			link = &pl_ep_items[*link - 1].next;
 		if (link && *link)
 			remove_item(link);
+	}
+	for (i = 0; i < NESTED_MAX; i++)
+		if (set->nested[i].set)
+			shmt_sub(&pl_ep_sets[set->nested[i].set - 1].inside, 1);
+	for (i = 0; shmt_load(&set->inside) && i < sets_top * NESTED_MAX; i++) {
+		uint32_t *inner = &pl_ep_sets[i / NESTED_MAX].nested[i % NESTED_MAX].set;
+
+		if (*inner == number + 1) {
+			*inner = 0;
+			shmt_sub(&set->inside, 1);
+		}
 	}
 	set_lock = pl_lock(&set->lock);
 	while (set->head) {
@@ -289,6 +309,18 @@ bool pl_epset_awake(struct pl_stream *s)
 	return true;
 }
 
+void pl_epset_sleep(uint32_t number, int sleepers)
+{
+	shmt_add(&pl_ep_sets[number].sleepers, (uint32_t)sleepers);
+	shmt_add(&sleeping, (uint32_t)sleepers);
+}
+
+/* Whoever sleeps anywhere may do so in a set that this one is in. */
+static bool has_sleepers(const struct pl_ep_set *set)
+{
+	return shmt_load(&set->sleepers) || (shmt_load(&set->inside) && shmt_load(&sleeping));
+}
+
 bool pl_epset_sleepers(struct pl_stream *s)
 {
 	uint32_t n;
@@ -296,7 +328,7 @@ bool pl_epset_sleepers(struct pl_stream *s)
 	/* Items are never unmapped; a list that changes under us belongs to an epoll_ctl under way,
 	 * which looks at the stream itself when it is done. */
 	for (n = shmt_load(&s->items); n; n = shmt_load_relaxed(&pl_ep_items[n - 1].next))
-		if (shmt_load(&pl_ep_sets[pl_ep_items[n - 1].set].sleepers))
+		if (has_sleepers(&pl_ep_sets[pl_ep_items[n - 1].set]))
 			return true;
 	return false;
 }
@@ -327,7 +359,7 @@ void pl_epset_kick(struct pl_stream *s)
 	uint32_t n;
 
 	for (n = s->items; n; n = pl_ep_items[n - 1].next)
-		if (shmt_load(&pl_ep_sets[pl_ep_items[n - 1].set].sleepers))
+		if (has_sleepers(&pl_ep_sets[pl_ep_items[n - 1].set]))
 			kick_set(&pl_ep_sets[pl_ep_items[n - 1].set]);
 	pl_unlock(&items_lock, lock);
 }
@@ -377,6 +409,11 @@ bool pl_epset_own_fd(int fd)
 	return fd && fd == shmt_load_relaxed(&kick_fd);
 }
 
+bool pl_epset_vacate(int fd)
+{
+	return !pl_epset_own_fd(fd) || pl_fd_vacate(&kick_fd, fd);
+}
+
 /* ---- epoll_ctl ---------------------------------------------------------------------------------
  */
 
@@ -385,17 +422,26 @@ static bool change_nested(struct pl_ep_set *set, int op, uint32_t inner,
 			  const struct epoll_event *event)
 {
 	const uint32_t wanted = op == EPOLL_CTL_ADD ? 0 : inner + 1;
+	const enum pl_lock_result lock = pl_lock(&items_lock);
 	unsigned int i;
 
 	for (i = 0; i < NESTED_MAX && set->nested[i].set != wanted; i++)
 		;
-	if (i == NESTED_MAX)
+	if (i == NESTED_MAX) {
+		pl_unlock(&items_lock, lock);
 		return op != EPOLL_CTL_ADD;
+	}
 	if (op != EPOLL_CTL_DEL) {
 		set->nested[i].events = event->events;
 		set->nested[i].data = event->data.u64;
 	}
 	set->nested[i].set = op == EPOLL_CTL_DEL ? 0 : inner + 1;
+	if (op != EPOLL_CTL_MOD)
+		shmt_add(&pl_ep_sets[inner].inside, op == EPOLL_CTL_DEL ? -1u : 1u);
+	pl_unlock(&items_lock, lock);
+	/* Something may lie in a ring of the inner one: who sleeps here looks. */
+	if (op != EPOLL_CTL_DEL && has_sleepers(set))
+		kick_set(set);
 	return true;
 }
 

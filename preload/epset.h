@@ -32,6 +32,10 @@ int pl_epset_wait(uint32_t set, int epfd, struct epoll_event *events, int max, u
 
 /** pl_epset_of() - the set behind a number, or -1: the real call is right */
 int pl_epset_of(int epfd);
+/** pl_epset_make() - the same, made if need be: streams may be added by another thread while this
+ * one sleeps in it, or when it is in another set already
+ */
+int pl_epset_make(int epfd);
 
 /** pl_epset_awake() - the stream is on a ring: link it in its sets. false: not now, settle it */
 bool pl_epset_awake(struct pl_stream *s);
@@ -45,11 +49,14 @@ void pl_epset_tell_again(struct pl_stream *s);
 
 /** pl_epset_own_fd() - is @fd the descriptor that wakes sleepers? */
 bool pl_epset_own_fd(int fd);
+/** pl_epset_vacate() - then it gets another number; false: there is none */
+bool pl_epset_vacate(int fd);
 
 /* For a set inside another set, or in poll(). */
 bool pl_epset_awake_any(uint32_t set);
 bool pl_epset_ready_any(uint32_t set);
 bool pl_epset_settle(uint32_t set);
+/** pl_epset_sleep() - count a thread that goes to sleep in a set; -1: is back */
 void pl_epset_sleep(uint32_t set, int sleepers);
 
 #endif

@@ -27,6 +27,7 @@ struct pl_ep_set {
 	uint64_t lock;	   /* atomic */
 	uint32_t refs;	   /* atomic; numbers that name it; 0 = free */
 	uint32_t sleepers; /* atomic; threads asleep in it */
+	uint32_t inside;   /* atomic; how many sets it is in */
 	uint32_t head, tail, queued;
 	struct {
 		uint32_t set; /* 1 + number of a set inside this one */

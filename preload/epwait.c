@@ -161,16 +161,6 @@ bool pl_epset_ready_any(uint32_t number)
 	return found;
 }
 
-void pl_epset_sleep(uint32_t number, int sleepers)
-{
-	unsigned int i;
-
-	shmt_add(&pl_ep_sets[number].sleepers, (uint32_t)sleepers);
-	for (i = 0; i < NESTED_MAX; i++)
-		if (pl_ep_sets[number].nested[i].set)
-			pl_epset_sleep(pl_ep_sets[number].nested[i].set - 1, sleepers);
-}
-
 /* false: it has something to read. Under the set's lock. */
 static bool settle_item(struct pl_ep_item *item)
 {

@@ -146,8 +146,9 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 		if (fds[i].fd < 0 || !(fds[i].events & IN_EVENTS))
 			continue;
 		entry = pl_fd_entry(fds[i].fd);
+		/* Another thread may add a stream to it while we sleep. */
 		if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
-			found = pl_epset_awake_any(PL_ENTRY_INDEX(entry));
+			found = true;
 			continue;
 		}
 		/* A new one is on no ring, and the kernel's own until it is used. */

@@ -29,6 +29,8 @@ void pl_pollset_forked(void);
 
 /** pl_poll_own_fd() - is @fd one of ours? */
 bool pl_poll_own_fd(int fd);
+/** pl_poll_vacate() - then it gets another number; false: there is none */
+bool pl_poll_vacate(int fd);
 
 /** pl_poll_sleep() - count a thread that goes to sleep in poll, select or the like; -1: is back */
 void pl_poll_sleep(int sleepers);

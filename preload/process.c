@@ -126,23 +126,40 @@ out:
 	errno = saved;
 }
 
-int pl_fd_high(int fd)
+/* A copy out of the program's way; -1: there is no room for one. */
+static int copy_high(int fd)
 {
 	struct rlimit limit;
-	int high = -1;
 
-	if (fd < 0)
-		return fd;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 128) {
-		/* Not higher: each fork copies the kernel's table up to the highest number. */
-		const rlim_t top = limit.rlim_cur < FD_HIGH ? limit.rlim_cur : FD_HIGH;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur <= 128)
+		return -1;
+	/* Not higher: each fork copies the kernel's table up to the highest number. */
+	return pl_real.fcntl(fd, F_DUPFD_CLOEXEC,
+			     (int)(limit.rlim_cur < FD_HIGH ? limit.rlim_cur : FD_HIGH) - 64);
+}
 
-		high = pl_real.fcntl(fd, F_DUPFD_CLOEXEC, (int)top - 64);
-	}
+int pl_fd_high(int fd)
+{
+	const int high = fd < 0 ? -1 : copy_high(fd);
+
 	if (high < 0)
 		return fd;
 	pl_real.close(fd);
 	return high;
+}
+
+bool pl_fd_vacate(int *own, int fd)
+{
+	int to;
+
+	if (shmt_load(own) != fd)
+		return true;
+	to = copy_high(fd);
+	if (to < 0)
+		to = pl_real.fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (to >= 0)
+		shmt_store(own, to);
+	return to >= 0;
 }
 
 /* The agent cannot look into another network namespace: it gets a socket of ours to ask through. */
@@ -450,6 +467,19 @@ bool pl_process_waits(void)
 bool pl_process_own_fd(int fd)
 {
 	return fd >= 0 && fd == shmt_load_relaxed(&agent_fd);
+}
+
+bool pl_process_vacate(int fd)
+{
+	bool vacant = false;
+
+	if (!pl_process_own_fd(fd))
+		return true;
+	if (shmt_cas(&connect_lock, 0, 1)) {
+		vacant = pl_fd_vacate(&agent_fd, fd);
+		shmt_store(&connect_lock, 0);
+	}
+	return vacant;
 }
 
 void pl_process_forked(void)

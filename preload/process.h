@@ -75,6 +75,14 @@ bool pl_process_waits(void);
 /** pl_process_own_fd() - is @fd our connection? The program must not close it. */
 bool pl_process_own_fd(int fd);
 
+/** pl_process_vacate() - if @fd is our connection it gets another number, and @fd may be dup2'ed
+ * onto; false: not now
+ */
+bool pl_process_vacate(int fd);
+
+/** pl_fd_vacate() - the same for the descriptor at @own (atomic) */
+bool pl_fd_vacate(int *own, int fd);
+
 /** pl_fd_high() - move a descriptor of ours out of the program's way; the new number */
 int pl_fd_high(int fd);
 
