@@ -1,11 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fdtable.h"
 
+#include <pthread.h>
 #include <stddef.h>
 #include <sys/mman.h>
 
 uint64_t *pl_fdtable;
 uint32_t pl_fdtable_top;
+
+/* From now on two processes may use them, and each may put them on a ring out of the other's sight.
+ */
+static void before_fork(void)
+{
+	const uint32_t top = shmt_load(&pl_fdtable_top);
+	uint32_t fd;
+
+	for (fd = 0; fd < top; fd++)
+		if (shmt_load_relaxed(&pl_fdtable[fd]) == PL_NEW)
+			(void)shmt_cas(&pl_fdtable[fd], PL_NEW, PL_UNKNOWN);
+}
 
 int pl_fdtable_init(void)
 {
@@ -16,17 +29,22 @@ int pl_fdtable_init(void)
 	if (table == MAP_FAILED)
 		return -1;
 	pl_fdtable = table;
-	return 0;
+	return pthread_atfork(before_fork, NULL, NULL) ? -1 : 0;
+}
+
+void pl_fdtable_reach(int fd)
+{
+	uint32_t top;
+
+	do {
+		top = shmt_load(&pl_fdtable_top);
+	} while (top <= (uint32_t)fd && !shmt_cas(&pl_fdtable_top, top, (uint32_t)fd + 1));
 }
 
 bool pl_fd_set(int fd, uint64_t was, uint64_t entry)
 {
-	uint32_t top;
-
 	if ((unsigned int)fd >= PL_FD_MAX)
 		return false;
-	do {
-		top = shmt_load(&pl_fdtable_top);
-	} while (top <= (uint32_t)fd && !shmt_cas(&pl_fdtable_top, top, (uint32_t)fd + 1));
+	pl_fdtable_reach(fd);
 	return shmt_cas(&pl_fdtable[fd], was, entry);
 }

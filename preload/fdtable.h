@@ -32,6 +32,9 @@ extern uint32_t pl_fdtable_top; /* atomic; one more than the highest number ever
 
 int pl_fdtable_init(void);
 
+/** pl_fdtable_reach() - pl_fdtable_top covers @fd */
+void pl_fdtable_reach(int fd);
+
 /** pl_fd_entry() - the word; PASS for a number out of range */
 static inline uint64_t pl_fd_entry(int fd)
 {
@@ -46,6 +49,8 @@ static inline uint64_t pl_fd_take(int fd, enum pl_kind into)
 {
 	if ((unsigned int)fd >= PL_FD_MAX || shmt_load_relaxed(&pl_fdtable[fd]) == into)
 		return into;
+	if (into != PL_UNKNOWN)
+		pl_fdtable_reach(fd);
 	return __atomic_exchange_n(&pl_fdtable[fd], into, __ATOMIC_SEQ_CST);
 }
 

@@ -119,6 +119,7 @@ static ssize_t gather(struct recv *r, ssize_t n)
 static void recv_said(struct recv *r, ssize_t n)
 {
 	m_in(r->file)->got += r->done;
+	m_received(r->file);
 	if (r->wrong)
 		say("%s at %llu", r->wrong, (unsigned long long)m_in(r->file)->got);
 	else if (!r->want)
@@ -305,6 +306,7 @@ void op_drain(const struct op *op)
 		recv_said(&r, n);
 	} else {
 		m_in(r.file)->got += r.done;
+		m_received(r.file);
 		say("all");
 	}
 	if (full && r.done >= r.want) {

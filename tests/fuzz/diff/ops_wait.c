@@ -402,6 +402,7 @@ static int take_events(const struct m_file *set, struct seen *seen,
 		if (!seen->ready[number].must && !seen->ready[number].may)
 			seen->wrong[number] |= bits;
 		item->edges = 0;
+		item->told |= (bits & POLLIN) != 0;
 		if (item->events & E_ONESHOT)
 			item->disarmed = 1;
 	}
