@@ -27,7 +27,7 @@ bypass_programs()
 	shift
 	for script; do
 		: >"$file"
-		output=$(E2E_POLICIES=always T_WRAP="$BYPASS_WATCH $file" "$script" 2>&1)
+		output=$(E2E_POLICIES=always APPS_POLICIES=always T_WRAP="$BYPASS_WATCH $file" "$script" 2>&1)
 		status=$?
 		watched=$(grep -c '^watching ' "$file")
 		bypasses=$(grep -c '^bypass: ' "$file")

@@ -6,6 +6,7 @@
  *
  * Nothing is asked of what the calls return: the watcher shall see them.
  */
+#include <aio.h>
 #include <dlfcn.h>
 #include <linux/io_uring.h>
 #include <sched.h>
@@ -141,6 +142,16 @@ static void by_stdio(void)
 
 	T_CHECK(file && dup2(pair.a, fileno(file)) >= 0);
 	T_CHECK(fputs("x", file) >= 0 && !fflush(file));
+}
+
+/* libc's own threads, which find that a socket has no position. */
+static void by_aio(void)
+{
+	struct aiocb cb = {.aio_fildes = pair.a, .aio_buf = buf, .aio_nbytes = 1};
+	const struct aiocb *list[] = {&cb};
+
+	T_EQ(aio_write(&cb), 0);
+	T_EQ(aio_suspend(list, 1, NULL), 0);
 }
 
 /* Another libc, with symbols of its own. */
@@ -302,6 +313,7 @@ static const struct {
 	{"splice", bare_splice},
 	{"syscall", by_syscall},
 	{"stdio", by_stdio},
+	{"aio", by_aio},
 	{"dlmopen", by_dlmopen},
 	{"clone", by_clone},
 	{"thread", by_thread},

@@ -35,14 +35,14 @@ expected()
 {
 	case $1 in
 	syscall) echo dup ;;
-	stdio | dlmopen | clone | thread | fork | signal | exec) echo write ;;
+	stdio | aio | dlmopen | clone | thread | fork | signal | exec) echo write ;;
 	io_uring) echo io_uring_setup ;;
 	*) echo "$1" ;;
 	esac
 }
 
 for way in write read recvfrom sendmsg poll select epoll_wait epoll_ctl dup close close_range shutdown \
-	sendfile splice syscall stdio dlmopen clone thread fork signal exec io_uring; do
+	sendfile splice syscall stdio aio dlmopen clone thread fork signal exec io_uring; do
 	loud $way
 	[ "$status" != 77 ] || continue
 	[ "$status" = 0 ] || fail "$way ended with $status: $(cat "$temp/out")"
