@@ -3,8 +3,8 @@
 #
 # test_docs.sh - config/coloc.conf and the manual say what the programs say: every option with its
 # default from the one table, every verb and every option of the command lines; mandoc has no
-# complaint; the support matrix has every call of hooks.def and every reason; docs/architecture.md
-# names every file
+# complaint; the support matrix has every call of hooks.def, every reason, and every flag and
+# option that the library looks at; each hazard has a test; docs/architecture.md names every file
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 build=${T_BUILD:-build}
@@ -83,6 +83,69 @@ if [ -s "$temp/reasons" ] && diff "$temp/told" "$temp/reasons" >"$temp/diff"; th
 	pass 'support-matrix.md: reasons'
 else
 	fail 'support-matrix.md: reasons' "< it alone, > reason.h alone: $(grep '^[<>]' "$temp/diff")"
+fi
+
+# Flags and options that the library's sources look at: each has a row, in the first column.
+rows() # HEADING
+{
+	sed -n "/^## $1\$/,/^## /s/^|\([^|]*\)|.*/\1/p" docs/support-matrix.md | grep -o '`[A-Z][A-Z0-9_]*`' | tr -d '`' | sort -u
+}
+
+used() # PATTERN
+{
+	cat preload/*.c preload/*.h | sed 's|//.*||' | grep -oE "\b($1)\b" | sort -u
+}
+
+rows Flags >"$temp/rows"
+used '(MSG|RWF|SPLICE_F)_[A-Z_]+' | grep -v 'SPLICE_FLAGS' >"$temp/used"
+missing=$(comm -13 "$temp/rows" "$temp/used")
+if [ -s "$temp/used" ] && [ -z "$missing" ]; then
+	pass 'support-matrix.md: flags'
+else
+	fail 'support-matrix.md: flags' "no row: $(echo $missing)"
+fi
+
+rows 'Socket options' >"$temp/rows"
+used '(SO|TCP)_[A-Z_]+' >"$temp/used"
+# What the library asks for, sets for itself, or names of states and ioctl requests are no options of the program.
+own='SO_COOKIE|SO_PEERCRED|SO_ACCEPTCONN|SO_DOMAIN|SO_PROTOCOL|SO_TYPE|SO_ERROR|SO_NETNS_COOKIE|TCP_INFO|TCP_(ESTABLISHED|TIME_WAIT|CLOSE|CLOSE_WAIT|LAST_ACK|CLOSING)'
+missing=$(comm -13 "$temp/rows" "$temp/used" | grep -vxE "$own")
+if [ -s "$temp/used" ] && [ -z "$missing" ]; then
+	pass 'support-matrix.md: options'
+else
+	fail 'support-matrix.md: options' "no row: $(echo $missing)"
+fi
+
+# A reason that a row gives is one of ours, and each that the library sets itself is given by a row.
+sed -n '/^## Calls/,/^## Limits/s/^|\(.*\)/\1/p' docs/support-matrix.md >"$temp/table"
+unknown=
+for reason in $(grep -oE 'back to TCP: `[a-z-]+`' "$temp/table" | grep -o '`[a-z-]*`$' | tr -d '`' | sort -u); do
+	grep -qx "$reason" "$temp/reasons" || unknown="$unknown $reason"
+done
+ungiven=
+for reason in $(cat preload/hook_*.c preload/rx.c preload/tx.c | grep -o 'COLOC_REASON_[A-Z_]*' | sort -u); do
+	name=$(sed -n "s/^\tREASON(${reason#COLOC_REASON_}, \"\([^\"]*\)\".*/\1/p" include/reason.h)
+	case $name in
+	none | protocol-error | mismatch | peer-closed) continue ;; # of the connection, not of a call
+	esac
+	grep -q "\`$name\`" "$temp/table" || ungiven="$ungiven $name"
+done
+if [ -s "$temp/table" ] && [ -z "$unknown$ungiven" ]; then
+	pass 'support-matrix.md: reasons of rows'
+else
+	fail 'support-matrix.md: reasons of rows' "unknown:$unknown; in no row:$ungiven"
+fi
+
+# Hazards: 1 to the last without a gap, each named by some test, and no test names another.
+sed -n 's/^\([0-9]\+\)\. .*/\1/p' docs/hazards.md | sort -n >"$temp/hazards"
+find tests -type f \( -name '*.c' -o -name '*.h' -o -name '*.sh' -o -name '*.py' \) ! -name test_docs.sh -exec grep -lZ HAZARDS {} + |
+	xargs -0 -I '{}' sh -c 'tr "\n*#" "   " <"$1"; echo' - '{}' |
+	grep -oE 'HAZARDS +[0-9][0-9, ]*' | grep -oE '[0-9]+' | sort -nu >"$temp/tested"
+seq "$(tail -n 1 "$temp/hazards")" >"$temp/all"
+if [ -s "$temp/tested" ] && cmp -s "$temp/hazards" "$temp/all" && diff "$temp/hazards" "$temp/tested" >"$temp/diff"; then
+	pass hazards.md
+else
+	fail hazards.md "< no test, > not in it: $(grep '^[<>]' "$temp/diff" | tr '\n' ' ')"
 fi
 
 missing=

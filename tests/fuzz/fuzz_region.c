@@ -5,7 +5,7 @@
  * A small region with live content is spoilt: some fields of the superblock, some words of the
  * tables, sometimes everything. Then it is attached, and if it is accepted everything that reads or
  * writes it is called. The memory lies between pages that may not be touched; what is between the
- * tables is compared with what was there before.
+ * tables is compared with what was there before. HAZARDS 38.
  *
  *	fuzz_region [--seed N] [--seconds N]
  */

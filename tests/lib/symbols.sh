@@ -4,8 +4,11 @@
 # symbols.sh LIBRARY HOOKS.DEF OBJECT... - what the library exports, and what it must not call
 #
 # 1. The exported names are those of hooks.def, no more and no fewer.
+#    HAZARDS 41.
 # 2. No object refers to a listed name: it would come back to our own hook. Two may: real.o, which
 #    finds the real ones, and hook_fd.o, whose syscall() hands bare system calls to the hooks.
+# 3. Thread-local variables are of the initial-exec kind: the others are allocated at their first use,
+#    by a malloc that may be the program's. HAZARDS 40.
 set -u
 export LC_ALL=C
 library=$1 hooks=$2
@@ -35,4 +38,8 @@ for object; do
 		status=1
 	done
 done
+if nm -D --undefined-only "$library" | grep -qw __tls_get_addr; then
+	echo "$library allocates thread-local variables at their first use"
+	status=1
+fi
 exit $status
