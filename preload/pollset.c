@@ -343,11 +343,13 @@ int pl_pollset_wait(struct pollfd *fds, nfds_t n, uint64_t timeout_ns, const sig
 	PL_IN_REGION;
 	for (;;) {
 		found = look(fds, n, true);
-		if (found.ready)
-			return begun - last_pass_ns > PASS_NS ? kernel_pass(fds, n, mask)
-							      : found.ready;
-		if (timeout_ns == 0) {
-			return kernel_pass(fds, n, mask);
+		if (found.ready && begun - last_pass_ns <= PASS_NS)
+			return found.ready;
+		if (found.ready || timeout_ns == 0) {
+			rc = kernel_pass(fds, n, mask);
+			/* Nothing after all: another thread has taken it meanwhile. */
+			if (rc || timeout_ns == 0)
+				return rc;
 		}
 		if (found.hot) {
 			rc = spin(fds, n, found.hot);
