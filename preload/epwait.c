@@ -47,6 +47,14 @@ static uint64_t arrival(const struct pl_stream *s)
 	return pl_stashed(s) ? UINT64_MAX : SHMT_CTL_VALUE(shmt_load(&s->rx.shared->ctl)) + 1;
 }
 
+static uint32_t kernel_events(const struct pl_ep_item *item)
+{
+	struct pollfd p = {.fd = item->fd,
+			   .events = (short)(item->events & (EPOLLOUT | EPOLLRDHUP | EPOLLPRI))};
+
+	return pl_real.poll(&p, 1, 0) > 0 ? (uint32_t)(unsigned short)p.revents : 0;
+}
+
 /* Reports one item; false: it has nothing (new) to report. Under the set's lock. */
 static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_event *event)
 {
@@ -65,6 +73,8 @@ static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_
 	event->events = item->events & IN_EVENTS;
 	event->data.u64 = item->data;
 	if (item->events & EPOLLONESHOT) {
+		/* Reported once: with all that is so, as the kernel does it. */
+		event->events |= kernel_events(item);
 		item->events = disarmed.events;
 		(void)pl_real.epoll_ctl(set->epfd, EPOLL_CTL_MOD, item->fd, &disarmed);
 	}

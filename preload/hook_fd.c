@@ -90,6 +90,9 @@ PL_EXPORT int shutdown(int fd, int how)
 	saved = errno;
 	s = rc == 0 ? pl_hook_get(fd) : NULL;
 	if (s) {
+		/* Another process may have it on a ring: the flags say it to all. */
+		if (pl_stream_wants_attach(s))
+			pl_stream_attach(s, fd);
 		if (how != SHUT_RD)
 			pl_stream_shut(s);
 		if (how != SHUT_WR)

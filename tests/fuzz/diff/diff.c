@@ -5,7 +5,7 @@
  *
  *	diff [--seed N] [--programs N] [--seconds N] [--rings N] [--out FOLDER] [--keep-going]
  *[--no-shrink]
- *	     [--verbose]
+ *	     [--verbose] [--strace FILE]
  *	diff --seed N --print
  *	diff [--repeat N] --program FILE...
  *
@@ -264,6 +264,7 @@ static bool options(int argc, char **argv, bool *ret_files)
 					    {"keep-going", no_argument, NULL, 'k'},
 					    {"no-shrink", no_argument, NULL, 'S'},
 					    {"verbose", no_argument, NULL, 'v'},
+					    {"strace", required_argument, NULL, 'T'},
 					    {0}};
 	int option;
 
@@ -299,6 +300,9 @@ static bool options(int argc, char **argv, bool *ret_files)
 			break;
 		case 'v':
 			opt.verbose = true;
+			break;
+		case 'T':
+			exec_strace = optarg;
 			break;
 		case 'k':
 			opt.keep_going = true;

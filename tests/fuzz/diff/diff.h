@@ -39,6 +39,8 @@ void agent_pace(uint32_t us);
 
 /** exec_init() - @build: where libcoloc.so and diff_run are */
 bool exec_init(const char *build);
+/** exec_strace - a file for the system calls of the last preloaded run, or NULL */
+extern const char *exec_strace;
 void exec_run(const struct prog *prog, const struct how *how, struct outcome *ret);
 /** exec_compare() - false: they are the same */
 bool exec_compare(const struct prog *prog, const struct outcome *a, const struct outcome *b,

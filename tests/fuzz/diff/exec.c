@@ -19,6 +19,7 @@
 #define WARM_MS	    40
 
 struct world *w;
+const char *exec_strace;
 
 static char interpreter[256], library[256], world_path[64];
 static int cpus;
@@ -83,7 +84,6 @@ static void become_interpreter(const struct how *how)
 	setpgid(0, 0);
 	setenv("DIFF_WORLD", world_path, 1);
 	if (how->preloaded) {
-		setenv("LD_PRELOAD", library, 1);
 		setenv("COLOC_POLICY", "always", 1);
 		set_number("COLOC_WAIT_SPIN_US", how->spin_us);
 		set_number("COLOC_SWITCH_FIRST_PIECE_BYTES", how->first_piece);
@@ -93,6 +93,15 @@ static void become_interpreter(const struct how *how)
 		CPU_SET((int)getpid() % cpus, &set);
 		sched_setaffinity(0, sizeof(set), &set);
 	}
+	if (how->preloaded && exec_strace) {
+		char preload[300];
+
+		snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", library);
+		execlp("strace", "strace", "-f", "-o", exec_strace, "-E", preload, interpreter,
+		       (char *)NULL);
+	}
+	if (how->preloaded)
+		setenv("LD_PRELOAD", library, 1);
 	execl(interpreter, interpreter, (char *)NULL);
 	_exit(127);
 }

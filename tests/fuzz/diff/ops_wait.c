@@ -339,7 +339,7 @@ void op_epmod(const struct op *op)
 		return;
 	item->events = (uint8_t)op->arg[2];
 	item->edges = E_IN | E_OUT | E_RDHUP;
-	item->disarmed = 0;
+	item->disarmed = item->told = 0;
 }
 
 void op_epdel(const struct op *op)
@@ -447,7 +447,8 @@ static void seen_said(const struct seen *seen, bool overlapped)
 			used += (size_t)snprintf(text + used, sizeof(text) - used,
 						 "%sd%d:", used ? " " : "", var);
 			if (!overlapped && loose)
-				used += (size_t)snprintf(text + used, sizeof(text) - used, "once");
+				used += (size_t)snprintf(text + used, sizeof(text) - used, "once%s",
+							 shown & POLLOUT ? "-o" : "");
 			else if (!loose)
 				used = add_bits(text, used, sizeof(text), shown);
 			if (seen->wrong[i]) {
