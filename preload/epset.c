@@ -208,7 +208,7 @@ static int make_set(int epfd)
 			continue;
 		set->head = set->tail = set->queued = 0;
 		set->settled_ns = 0;
-		set->oneshot = set->inside = 0;
+		set->oneshot = set->inside = set->filled = 0;
 		memset(set->nested, 0, sizeof(set->nested));
 		set->epfd = epfd;
 		if (i >= sets_top)
@@ -248,7 +248,7 @@ void pl_epset_close(uint32_t number)
 		return;
 	shmt_store(&set->refs, 1); /* until its items are gone */
 	lock = pl_lock(&items_lock);
-	for (i = 0; i < items_top; i++) {
+	for (i = 0; shmt_load(&set->filled) && i < items_top; i++) {
 		struct pl_ep_item *item = &pl_ep_items[i];
 		uint32_t *link;
 
@@ -502,6 +502,7 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 			pl_ep_items[n - 1].set = (uint32_t)number;
 			pl_ep_items[n - 1].fd = fd;
 			pl_ep_items[n - 1].s = s;
+			shmt_store(&pl_ep_sets[number].filled, 1);
 			*link = n;
 		}
 		pl_ep_items[n - 1].events = event->events;

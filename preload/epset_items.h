@@ -35,6 +35,7 @@ struct pl_ep_set {
 		uint64_t data;
 	} nested[NESTED_MAX];
 	int epfd;
+	uint32_t filled;     /* atomic; it has, or had, an item */
 	uint32_t oneshot;    /* atomic; some item of it is, or was, EPOLLONESHOT */
 	uint64_t settled_ns; /* when its streams were last settled */
 };

@@ -314,7 +314,8 @@ int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max
 		/* Half of the room for each side when the kernel's turn has come. */
 		const bool due = pl_now_ns() - last_pass_ns > PASS_NS;
 
-		if (due && max == 1) { /* no room for both: by turns */
+		/* No room for both: by turns. */
+		if (due && max == 1 && pl_epset_awake_any(number)) {
 			n = kernel_pass(set, epfd, events, 0, max, mask);
 			if (n)
 				return n;
