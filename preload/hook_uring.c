@@ -8,10 +8,8 @@
  */
 #include "hook.h"
 
-/* A library that was loaded later, or out of the sight of ours, is found by its name. */
-#define REAL(name)                   \
-	(pl_real.name ? pl_real.name \
-		      : (__typeof__(pl_real.name))pl_real_loaded("liburing.so.2", #name))
+/* Looked up when called: it may be loaded late, or out of the sight of ours. */
+#define REAL(name) ((__typeof__(pl_real.name))pl_real_loaded("liburing.so.2", #name))
 
 static void before_ring(void)
 {

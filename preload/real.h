@@ -63,11 +63,11 @@ extern uint32_t pl_real_ready; /* atomic; 1 = every pointer is set */
 
 /**
  * pl_real_resolve() - fill pl_real; idempotent, any thread, before or after our constructor
- * A name that libc lacks keeps a NULL pointer: its hook cannot be called by a program of that libc.
+ * A name that libc lacks keeps a NULL pointer, as do those of other libraries: pl_real_loaded().
  */
 void pl_real_resolve(void);
 
-/** pl_real_loaded() - @name of library @soname, or NULL if that is not loaded; takes a lock */
+/** pl_real_loaded() - @name of library @soname, or NULL if that is not loaded; may allocate */
 void *pl_real_loaded(const char *soname, const char *name);
 
 #endif
