@@ -356,6 +356,8 @@ static bool takes_off_ring(int level, int name, const void *value, socklen_t len
 		switch (name) {
 		case SO_RCVLOWAT:
 			return on > 1;
+		case SO_PEEK_OFF:
+			return on >= 0;
 		case SO_OOBINLINE:
 		case SO_ZEROCOPY:
 		case SO_TIMESTAMP:

@@ -4,6 +4,8 @@
  */
 #include "hook.h"
 
+#include <limits.h>
+
 #include <string.h>
 #include <sys/mman.h>
 
@@ -314,7 +316,8 @@ static bool epoll_served(int epfd, struct epoll_event *events, int max, uint64_t
 	const int entry_errno = errno;
 	int set;
 
-	if (!pl_enter() || !events || max <= 0)
+	/* The kernel refuses so many that their size would overflow. */
+	if (!pl_enter() || !events || max <= 0 || max > INT_MAX / (int)sizeof(*events))
 		return false;
 	set = pl_epset_of(epfd);
 	if (set < 0 && timeout_ns) {

@@ -529,12 +529,12 @@ static ssize_t receive_call(struct call *c)
 
 /*
  * Is there more at this moment? An error is left to the next call, as TCP leaves it: a receive
- * would take it away.
+ * would take it away. So is what lies around the mark of urgent data: no receive passes that.
  */
 static bool more_now(const struct call *c)
 {
 	struct pl_stream *s = c->s;
-	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+	struct pollfd p = {.fd = c->fd, .events = POLLIN | POLLPRI};
 	enum shmt_mode mode;
 
 	if (pl_stashed(s)) {
@@ -548,7 +548,7 @@ static bool more_now(const struct call *c)
 			return false;
 	}
 	return c->left_tcp && pl_real.poll(&p, 1, 0) == 1 && (p.revents & POLLIN) &&
-	       !(p.revents & POLLERR);
+	       !(p.revents & (POLLERR | POLLPRI));
 }
 
 /* The rest, by the other way, of what was there: without waiting for any. */

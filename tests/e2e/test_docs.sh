@@ -142,7 +142,9 @@ find tests -type f \( -name '*.c' -o -name '*.h' -o -name '*.sh' -o -name '*.py'
 	xargs -0 -I '{}' sh -c 'tr "\n*#" "   " <"$1"; echo' - '{}' |
 	grep -oE 'HAZARDS +[0-9][0-9, ]*' | grep -oE '[0-9]+' | sort -nu >"$temp/tested"
 seq "$(tail -n 1 "$temp/hazards")" >"$temp/all"
-if [ -s "$temp/tested" ] && cmp -s "$temp/hazards" "$temp/all" && diff "$temp/hazards" "$temp/tested" >"$temp/diff"; then
+if ! cmp -s "$temp/hazards" "$temp/all"; then
+	fail hazards.md "not 1 to $(tail -n 1 "$temp/all")"
+elif diff "$temp/hazards" "$temp/tested" >"$temp/diff"; then
 	pass hazards.md
 else
 	fail hazards.md "< no test, > not in it: $(grep '^[<>]' "$temp/diff" | tr '\n' ' ')"
