@@ -59,6 +59,7 @@ enum coloc_record_flag {
 	COLOC_RECORD_SPAWNED = 1u << 5,	 /* handed on to a program: posix_spawn, vfork and dup2 */
 	COLOC_RECORD_SHUT_RD = 1u << 3,	 /* shut down for receiving: no ring from now on */
 	COLOC_RECORD_SHUT_WR = 1u << 4,	 /* the same for sending */
+	COLOC_RECORD_STANDARD = 1u << 6, /* stays for as long as its number is 0, 1 or 2 */
 };
 
 /**

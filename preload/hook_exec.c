@@ -225,7 +225,7 @@ PL_EXPORT FILE *fdopen(int fd, const char *mode)
 
 	if (!s)
 		return pl_real.fdopen(fd, mode);
-	pl_stream_stay(s, COLOC_REASON_STDIO);
+	pl_stream_stdio(s);
 	(void)pl_tx_leave(s, fd, false);
 	if (*mode == 'r' || strchr(mode, '+'))
 		n = empty_ring(s, fd, &unread);
@@ -248,7 +248,7 @@ static void before_dprintf(int fd)
 
 	if (!s)
 		return;
-	pl_stream_stay(s, COLOC_REASON_STDIO);
+	pl_stream_stdio(s);
 	(void)pl_tx_leave(s, fd, false);
 	pl_stream_put(s);
 }

@@ -159,7 +159,7 @@ static void standard(int fd)
 
 	if (!s)
 		return;
-	pl_stream_stay(s, COLOC_REASON_STDIO);
+	pl_stream_standard(s);
 	(void)pl_tx_leave(s, fd, false);
 	{
 		PL_IN_REGION;

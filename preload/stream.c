@@ -154,8 +154,8 @@ static struct pl_stream *adopt(int fd, uint64_t was)
 			shmt_add(&s->fds, 1);
 			shmt_add(&s->inflight, 1);
 			pl_epset_adopt(fd, s);
-			if (fd <= STDERR_FILENO) /* libc reads and writes there, too */
-				pl_stream_stay(s, COLOC_REASON_STDIO);
+			if (fd <= STDERR_FILENO)
+				pl_stream_standard(s);
 		} else {
 			s = NULL;
 		}
@@ -191,6 +191,52 @@ struct pl_stream *pl_stream_get_slow(int fd, uint64_t entry)
 			(void)pl_fd_set(fd, entry, PL_UNKNOWN);
 		entry = pl_fd_entry(fd);
 	}
+}
+
+/* ---- standard numbers --------------------------------------------------------------------------
+ */
+
+static bool is_standard(const struct pl_stream *s)
+{
+	const uint64_t entry = PL_ENTRY(PL_STREAM, s->generation, index_of(s));
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (pl_fd_entry(fd) == entry)
+			return true;
+	return false;
+}
+
+void pl_stream_standard(struct pl_stream *s)
+{
+	if (shmt_load(&s->rec->flags) & COLOC_RECORD_STAYS)
+		return;
+	pl_stream_stay(s, COLOC_REASON_STDIO);
+	shmt_or(&s->rec->flags, COLOC_RECORD_STANDARD);
+}
+
+void pl_stream_stdio(struct pl_stream *s)
+{
+	pl_stream_stay(s, COLOC_REASON_STDIO);
+	shmt_and(&s->rec->flags, ~COLOC_RECORD_STANDARD);
+}
+
+/*
+ * One of these numbers has ended. A server that was given its stream at 0 and 1, and has taken it
+ * to another number (sshd), is free again: unless another process may read or write there, or the
+ * other end was told already.
+ */
+static void standard_ends(struct pl_stream *s)
+{
+	const uint32_t flags = shmt_load(&s->rec->flags);
+
+	if (!(flags & COLOC_RECORD_STANDARD) ||
+	    (flags & (COLOC_RECORD_SHARED | COLOC_RECORD_SPAWNED)) || !shmt_load(&s->fds) ||
+	    is_standard(s) || shmt_load(&s->rec->reason) != COLOC_REASON_STDIO ||
+	    shmt_load(&s->attached) || shmt_load(&s->rec->rx.attach))
+		return;
+	shmt_and(&s->rec->flags, ~(COLOC_RECORD_STAYS | COLOC_RECORD_STANDARD));
+	pl_stream_reason(s, COLOC_REASON_BELOW_THRESHOLD);
 }
 
 /* ---- the end -----------------------------------------------------------------------------------
@@ -280,6 +326,8 @@ static void end_number(int fd, enum pl_kind into)
 		shmt_add(&s->inflight, 1);
 		if (shmt_sub(&s->fds, 1) == 1 && s->rec)
 			last_close(s, fd);
+		else if (fd <= STDERR_FILENO && s->rec)
+			standard_ends(s);
 		pl_stream_put(s);
 		break;
 	case PL_EPOLL:

@@ -108,6 +108,29 @@ static void run_exec(bool by_stdio)
 	t_join(pid);
 }
 
+/* A server that has got its stream at 0, as sshd, and takes it to another number: it may move then.
+ */
+static void run_freed(void)
+{
+	const int null = open("/dev/null", O_RDWR);
+	uint64_t moved;
+	char byte;
+
+	t_open(&pair, T_V4);
+	T_EQ(dup2(pair.b, STDIN_FILENO), STDIN_FILENO);
+	T_EQ(send(pair.a, "x", 1, 0), 1);
+	T_EQ(close(pair.b), 0);
+	pair.b = dup(STDIN_FILENO);
+	T_EQ(dup2(null, STDIN_FILENO), STDIN_FILENO);
+	T_EQ(recv(pair.b, &byte, 1, 0), 1);
+	t_warm(&pair);
+	moved = t_moved_begin(pair.b);
+	t_hot(&pair);
+	t_moved_end(pair.b, moved);
+	t_close(&pair);
+	T_EQ(close(null), 0);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2) {
@@ -118,5 +141,6 @@ int main(int argc, char **argv)
 	run_dup2(true);
 	run_exec(false);
 	run_exec(true);
+	run_freed();
 	return 0;
 }
