@@ -34,6 +34,7 @@ struct pl_ep_set {
 		uint32_t events;
 		uint64_t data;
 	} nested[NESTED_MAX];
+	uint32_t turn; /* relaxed; which of them, or the queue, is looked at first */
 	int epfd;
 	uint32_t filled;     /* atomic; it has, or had, an item */
 	uint32_t oneshot;    /* atomic; some item of it is, or was, EPOLLONESHOT */

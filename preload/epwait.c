@@ -81,6 +81,25 @@ static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_
 	return true;
 }
 
+/* The sets within it, from @first on, that are ready in user space. */
+static int collect_nested(struct pl_ep_set *set, struct epoll_event *events, int max,
+			  uint32_t first)
+{
+	int found = 0;
+	uint32_t i;
+
+	for (i = 0; i < NESTED_MAX && found < max; i++) {
+		const unsigned int n = (first + i) % NESTED_MAX;
+
+		if (!set->nested[n].set || !(set->nested[n].events & IN_EVENTS) ||
+		    !pl_epset_ready_any(set->nested[n].set - 1))
+			continue;
+		events[found].events = set->nested[n].events & IN_EVENTS;
+		events[found++].data.u64 = set->nested[n].data;
+	}
+	return found;
+}
+
 /*
  * Streams with ring bytes, each once. @hot: some awake stream, for the spin. @both: one of them is
  * also waited for to be writable, level-triggered: only the kernel can tell.
@@ -88,10 +107,12 @@ static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_
 static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
 		   struct pl_stream **hot, bool *both)
 {
+	/* Where there is no room for all, none starves another. */
+	const uint32_t turn = shmt_bump(&set->turn);
+	const bool nested_first = turn % 2;
+	int found = nested_first ? collect_nested(set, events, max, turn / 2) : 0;
 	const enum pl_lock_result lock = pl_lock(&set->lock);
 	uint32_t turns, n;
-	unsigned int i;
-	int found = 0;
 
 	pl_ep_busy++;
 	turns = set->queued;
@@ -124,13 +145,8 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
 	}
 	pl_ep_busy--;
 	pl_unlock(&set->lock, lock);
-	for (i = 0; i < NESTED_MAX && found < max; i++) {
-		if (!set->nested[i].set || !(set->nested[i].events & IN_EVENTS) ||
-		    !pl_epset_ready_any(set->nested[i].set - 1))
-			continue;
-		events[found].events = set->nested[i].events & IN_EVENTS;
-		events[found++].data.u64 = set->nested[i].data;
-	}
+	if (!nested_first && found < max)
+		found += collect_nested(set, events + found, max - found, turn / 2);
 	return found;
 }
 
