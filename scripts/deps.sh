@@ -4,6 +4,7 @@
 # deps.sh - install what Debian 12 must provide; only what is missing, and no service is started
 #
 #   scripts/deps.sh [build] [test] [demo]   install (default: all three)
+#   scripts/deps.sh apps                    what the application matrix runs
 #   scripts/deps.sh --list                  print the list
 #   scripts/deps.sh --missing [GROUP...]    print what is not installed
 set -eu
@@ -19,19 +20,19 @@ packages()
 		libjansson-dev    build            JSON: agent's answers, colocctl
 		libsystemd-dev    build            readiness and watchdog of the service
 		libmnl-dev        build            rtnetlink and sock_diag
-		iproute2          demo,test        network namespaces as guests
-		iperf3            demo,test        the program that is shown
-		jq                demo,test        reads iperf3's and colocctl's JSON
-		util-linux        demo,test        taskset: both runs on the same processors
-		procps            demo,test        ps
+		iproute2          demo,test,apps   network namespaces as guests
+		iperf3            demo,test,apps   the program that is shown
+		jq                demo,test,apps   reads iperf3's and colocctl's JSON
+		util-linux        demo,test,apps   taskset: both runs on the same processors
+		procps            demo,test,apps   ps
 		libcmocka-dev     test             unit tests
 		spin              test             checks the model of the switch
-		redis-server      test             end-to-end: a server that polls
-		redis-tools       test             redis-benchmark, redis-cli
-		nginx-light       test             end-to-end: sendfile, several workers
-		curl              test             downloads from it
-		socat             test             two-way copies
-		sockperf          test             latency
+		redis-server      test,apps        end-to-end: a server that polls
+		redis-tools       test,apps        redis-benchmark, redis-cli
+		nginx-light       test,apps        end-to-end: sendfile, several workers
+		curl              test,apps        downloads from it
+		socat             test,apps        two-way copies
+		sockperf          test,apps        latency
 		qemu-system-x86   test             virtual machines
 		busybox-static    test             their small programs
 		cpio              test             their initramfs
@@ -46,7 +47,23 @@ packages()
 		clang-format      test             lint
 		clang-tidy        test             lint
 		cppcheck          test             lint
-		git               test             lint: which files are ours
+		git               test,apps        lint: which files are ours; git-daemon
+		memcached         apps             the application matrix: a server each, and what uses it
+		libmemcached-tools apps          memcslap, memccapable
+		haproxy           apps             reload
+		postgresql        apps             COPY; pgbench
+		openssh-server    apps
+		openssh-client    apps
+		rsync             apps             over ssh
+		wrk               apps             many requests to nginx
+		netcat-openbsd    apps
+		nodejs            apps
+		perl              apps
+		openssl           apps             s_server and s_client
+		python3           apps             asyncio; clients of the matrix's own
+		sudo              apps             harmless
+		libasan8          apps             harmless
+		bsdutils          apps             script
 	END
 }
 
@@ -115,9 +132,9 @@ esac
 
 for group in "$@"; do
 	case $group in
-	build | test | demo) ;;
+	build | test | demo | apps) ;;
 	*)
-		echo "deps.sh: $group: not build, test or demo" >&2
+		echo "deps.sh: $group: not build, test, demo or apps" >&2
 		exit 2
 		;;
 	esac

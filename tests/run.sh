@@ -5,8 +5,8 @@
 #
 #   tests/run.sh SUITE[@SANITIZER]... [-- NAME...]
 #
-# SUITE: lint unit platform agent hook model stress fuzz diff e2e bypass vm soak. With @address, @thread or
-# @undefined its programs come from that variant's folder, $T_BUILD/san-<name>. NAME: only tests
+# SUITE: lint unit platform agent hook model stress fuzz diff e2e bypass vm soak apps. With @address,
+# @thread or @undefined its programs come from that variant's folder, $T_BUILD/san-<name>. NAME: only tests
 # whose name contains one of these.
 #
 # Each test runs in a temporary folder of its own with a time limit; it passes with status 0, is skipped
@@ -279,6 +279,7 @@ suite()
 	e2e) scripts 'e2e/test_*.sh' 300 ;;
 	vm) scripts 'vm/build.sh' 300 && scripts 'vm/test_*.sh' 300 ;;
 	bypass) scripts 'bypass/test_*.sh' 300 ;;
+	apps) scripts 'apps/test_*.sh' 180 ;;
 	soak) scripts 'e2e/test_gib.sh' 1800 && scripts 'e2e/test_kill.sh' 3600 ;;
 	*)
 		echo "run.sh: no suite ${1%@*}" >&2

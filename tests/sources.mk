@@ -130,6 +130,10 @@ test-bypass: all $(BYPASS) ## no call on a moved stream misses the hooks, and no
 test-vm: all $(call test_programs,vm) ## virtual machines on QEMU that share an ivshmem device (root)
 	$(Q)$(TESTS_RUN) vm
 
+test-apps: all ## the application matrix: what went by ring, and nothing else differs (root); T_SHOW=1 shows the figures
+	$(Q)scripts/deps.sh apps
+	$(Q)$(TESTS_RUN) apps
+
 soak: all ## the long ones: 1 GiB each way, a hundred kills (root)
 	$(Q)T_SOAK=1 $(TESTS_RUN) soak
 
@@ -174,5 +178,5 @@ lint-tidy:
 		-DCOLOC_VERSION=\"0\" -DCOLOC_LIBDIR=\"/\" -DCOLOC_SBINDIR=\"/\" -Iinclude \
 		-Ishm-transport -Ipreload -Iresidency-agent $(AGENT_CFLAGS) 2>/dev/null' tidy
 
-.PHONY: test-programs check stress fuzz fuzz-diff model e2e test-bypass test-vm soak test-cpython test lint lint-format \
+.PHONY: test-programs check stress fuzz fuzz-diff model e2e test-bypass test-vm test-apps soak test-cpython test lint lint-format \
 	lint-symbols lint-cppcheck lint-tidy

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # asyncio_echo.py server PORT | client HOST PORT BYTES - streams of asyncio. The server echoes until end of
-# file; the client sends BYTES over each of eight connections at once, and many short lines over others
+# file; the client sends BYTES over each of four connections at once, and many short lines over others
 import asyncio
 import hashlib
 import random
@@ -57,7 +57,7 @@ async def lines(host, port, number):
 
 
 async def use(host, port, count):
-    await asyncio.gather(*(bulk(host, port, count, n) for n in range(8)))
+    await asyncio.gather(*(bulk(host, port, count, n) for n in range(4)))
     await asyncio.gather(*(lines(host, port, n) for n in range(10)))
 
 

@@ -11,9 +11,9 @@ cell()
 	pid=$T_PID
 	app_listens 7100
 	app_case 'echo'
-	client node tests/apps/node_http.js client "$addr" 7100 20000000 >"$work/out" 2>&1 ||
+	client node tests/apps/node_http.js client "$addr" 7100 40000000 >"$work/out" 2>&1 ||
 		fail "$place: $(tail -n 5 "$work/out" "$work/server.log")"
-	app_bulk $((2 * 4 * 20000000))
+	app_bulk $((2 * 4 * 40000000))
 	app_end "$pid"
 }
 

@@ -11,9 +11,9 @@ cell()
 	pid=$T_PID
 	app_listens 7100
 	app_case 'echo'
-	client /usr/bin/python3 tests/apps/asyncio_echo.py client "$addr" 7100 10000000 >"$work/out" 2>&1 ||
+	client /usr/bin/python3 tests/apps/asyncio_echo.py client "$addr" 7100 40000000 >"$work/out" 2>&1 ||
 		fail "$place: $(tail -n 5 "$work/out" "$work/server.log")"
-	app_bulk $((2 * 8 * 10000000))
+	app_bulk $((2 * 4 * 40000000))
 	app_end "$pid"
 }
 

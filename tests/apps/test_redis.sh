@@ -45,7 +45,7 @@ pipeline()
 		import random, sys
 		random.seed(1)
 		for i in range(20000):
-		    value = random.randbytes(random.choice((10, 300, 6000)))
+		    value = random.randbytes(random.choice((10, 300, 20000)))
 		    sys.stdout.buffer.write(b"*3\r\n$3\r\nSET\r\n$8\r\nkey%05d\r\n$%d\r\n%s\r\n"
 		                            % (i, len(value), value))
 	END
@@ -132,9 +132,14 @@ restart()
 	wait "$main" || fail "$place: redis ended with $?: $(tail "$work/6379.log")"
 }
 
-cluster_ok()
+node_ok() # HOST PORT
 {
-	cli 7001 cluster info | grep -q 'cluster_state:ok' && cli 7002 cluster info | grep -q 'cluster_state:ok'
+	client redis-cli -h "$1" -p "$2" cluster info | grep -q 'cluster_state:ok'
+}
+
+cluster_ok() # HOST of the third node
+{
+	node_ok "$addr" 7001 && node_ok "$addr" 7002 && node_ok "$1" 7003
 }
 
 cluster()
@@ -152,7 +157,7 @@ cluster()
 	t_wait_port A 7003 || fail "$place: no third node"
 	client redis-cli --cluster create "$addr:7001" "$addr:7002" "$other:7003" --cluster-yes >"$work/out" 2>&1 ||
 		fail "$place: cluster create: $(tail -n 5 "$work/out")"
-	e2e_await 20 cluster_ok || fail "$place: the cluster does not come up"
+	e2e_await 20 cluster_ok "$other" || fail "$place: the cluster does not come up"
 	# Values of all slots, by redirections; then slots move with what is in them.
 	for i in $(seq 300); do
 		echo "set k$i $(printf '%01000d' "$i")"
