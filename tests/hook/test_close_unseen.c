@@ -102,7 +102,7 @@ static int a_connection(void)
 	fd = (int)T_OK(accept(listener, NULL, NULL));
 	T_EQ(T_OK(send(other, "new", 3, 0)), 3);
 	{
-		char buf[8];
+		char buf[8] = "";
 
 		T_EQ(T_OK(recv(fd, buf, sizeof(buf), 0)), 3);
 		T_CHECK(!memcmp(buf, "new", 3));
