@@ -14,14 +14,15 @@
 # Status 0, 1, or 77 when the tests are not installed.
 #
 # T_BUILD   where the programs are (default build)
-# T_MODES   how it is preloaded (default "ring"): ring, on the ring; eager, the same with settings that
-#           send as many bytes by ring as can be; back, drained and resumed over and over meanwhile;
-#           none, without an agent
+# T_MODES   how it is preloaded (default "ring"): ring, on the ring; eager, the same with long spins, so
+#           that more goes by ring; back, drained and resumed over and over meanwhile; none, without
+#           an agent
+# T_PYTHON  another interpreter that has the package "test"
 # T_JOBS    how many at once (default two for each processor)
 # T_KEEP    folder that keeps the records; what is found there complete is not run again
 set -u
 
-python=/usr/bin/python3.11
+python=${T_PYTHON:-/usr/bin/python3.11}
 quick=(test_socket test_selectors test_socketserver test_select test_epoll)
 # The long ones first.
 all=(test_asyncio test_multiprocessing_spawn test_multiprocessing_forkserver test_io
@@ -111,7 +112,7 @@ run_module() # FOLDER MODULE [VARIABLE=VALUE...]
 	for round in 1 2 3 4 5 6 7 8; do
 		rm -rf "$temp/work" && mkdir "$temp/work"
 		(cd "$temp/work" && exec env "$@" TMPDIR="$temp/work" timeout -k 10 $module_seconds \
-			$python "$here/cpython_cases.py" run "$module" "$to/$module" $case_seconds \
+			"$python" "$here/cpython_cases.py" run "$module" "$to/$module" $case_seconds \
 			"$(only_of "$module")" "$(not_of "$module")") >>"$to/$module.output" 2>&1 </dev/null &
 		test_pid=$!
 		wait $test_pid
@@ -135,8 +136,7 @@ one() # MODE MODULE
 	*)
 		start_agent || return 1
 		[ "$1" != back ] || start_toggler
-		[ "$1" != eager ] || preload+=(COLOC_WAIT_SPIN_US=10000 COLOC_WAIT_SPIN_SAMECPU_US=10000
-			COLOC_SWITCH_FIRST_PIECE_BYTES=1)
+		[ "$1" != eager ] || preload+=(COLOC_WAIT_SPIN_US=10000 COLOC_WAIT_SPIN_SAMECPU_US=10000)
 		run_module "$to" "$module" "${preload[@]}"
 		# Without one we would have tested nothing, and it must not end by itself.
 		"${ctl[@]}" stats --json >"$temp/stats" || {
@@ -157,8 +157,8 @@ fi
 
 # ---- all of them ------------------------------------------------------------------------------------
 
-$python -c 'import test.test_socket' 2>/dev/null || {
-	echo 'libpython3.11-testsuite is not installed'
+"$python" -c 'import test.test_socket' 2>/dev/null || {
+	echo "$python has no tests: libpython3.11-testsuite is not installed"
 	exit 77
 }
 case ${1:-} in
@@ -189,6 +189,6 @@ test_pid=''
 [ $status = 0 ] || echo "some could not be run: status $status"
 
 for mode in $modes; do
-	$python "$here/cpython_cases.py" compare "$records" "$mode" "${modules[@]}" || status=1
+	"$python" "$here/cpython_cases.py" compare "$records" "$mode" "${modules[@]}" || status=1
 done
 [ $status = 0 ]
