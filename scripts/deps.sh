@@ -39,6 +39,7 @@ packages()
 		kmod              test             their kernel modules
 		systemd           test             systemd-analyze verify
 		python3-minimal   test             end-to-end: an ordinary program
+		strace            test             counts system calls
 		python3-yaml      test             checks the manifest for Kubernetes
 		libvirt0          test             schema of libvirt's domains
 		libxml2-utils     test             checks the fragment for libvirt
