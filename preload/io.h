@@ -39,6 +39,12 @@ size_t pl_vec_slice(const struct pl_vec *v, size_t off, size_t len, struct iovec
  */
 ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, struct msghdr *msg);
 
+/**
+ * pl_peek() - MSG_PEEK at the kernel's bytes and the ring's (peek.c); within PL_IN_REGION
+ * Return: bytes, -ESTALE: there is nothing in a ring, it is for the kernel to say; or -Exxx
+ */
+ssize_t pl_peek(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, bool nonblock);
+
 /** pl_rx_left() - this thread has left its receive for good (siglongjmp) */
 void pl_rx_left(void);
 

@@ -589,7 +589,9 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 			pl_stream_stay(s, COLOC_REASON_URGENT);
 		return kernel_receive(&c, v->total, flags);
 	}
-	n = receive_call(&c);
+	n = flags & MSG_PEEK ? pl_peek(s, fd, v, flags, c.nonblock) : -ESTALE;
+	if (n == -ESTALE)
+		n = receive_call(&c);
 	if (n > 0 && (size_t)n < v->total && !(flags & MSG_PEEK) && more_now(&c))
 		n = receive_more(&c, n);
 	pl_ready_after_receive(s);
@@ -616,7 +618,7 @@ uint64_t pl_rx_queued(struct pl_stream *s)
 	if (!pl_ready_follows(s))
 		return 0;
 	ctl = shmt_load(&s->rx.shared->ctl);
-	if (SHMT_CTL_MODE(ctl) == SHMT_TCP || shmt_rx_missing(&s->rx))
+	if (SHMT_CTL_MODE(ctl) == SHMT_TCP)
 		return 0;
 	avail = shmt_rx_avail(&s->rx, ctl, shmt_load(&s->rx.shared->tail));
 	return avail > 0 ? (uint64_t)avail : 0;

@@ -174,7 +174,7 @@ static void do_recv(struct gen *g, struct holder h, int len, bool overlap)
 		return;
 	put(g, h.actor, overlap, OP_recv, h.var, recv_call(g), len, recv_letters(g));
 	if (overlap)
-		last(g)->arg[3] &= F_WAITALL;
+		last(g)->arg[3] &= F_WAITALL | (once_in(g, 2) ? F_PEEK : 0);
 }
 
 static void do_poll(struct gen *g, struct holder h, bool overlap)

@@ -435,7 +435,6 @@ void op_option(const struct op *op)
 		remember(m_end(file), option, value);
 }
 
-/* Whether there is something; how much may be told in two steps (docs/support-matrix.md). */
 void op_fionread(const struct op *op)
 {
 	const struct m_file *file = m_file(me, op->arg[0]);
@@ -454,15 +453,10 @@ void op_fionread(const struct op *op)
 	do {
 		value = 4242;
 		rc = ioctl(fd, FIONREAD, &value);
-		if (!rc && !value && unread)
+		if (!rc && (uint64_t)value < unread)
 			give_time();
-	} while (!rc && !value && unread && now_ms() < until);
-	if (rc)
-		say("%s", answer(rc));
-	else if (!unread || !value)
-		say("%d", value);
-	else
-		say(value > 0 && (uint64_t)value <= unread ? "some" : "%d", value);
+	} while (!rc && (uint64_t)value < unread && now_ms() < until);
+	say("%s", answer(rc ? rc : value));
 }
 
 /* What the other end has read is not queued here; the acknowledgement may take its time. */

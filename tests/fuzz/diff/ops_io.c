@@ -65,6 +65,7 @@ struct recv {
 	bool nonblock, peek;
 	uint64_t want; /* bytes that must come */
 	uint64_t done;
+	bool pieces; /* it took more calls than one, though all was there */
 	const char *wrong;
 };
 
@@ -128,27 +129,36 @@ static void recv_said(struct recv *r, ssize_t n)
 		say("%llu of %llu, then %s", (unsigned long long)r->done,
 		    (unsigned long long)r->want, answer(n));
 	else
-		say("%llu", (unsigned long long)r->done);
+		say("%llu%s", (unsigned long long)r->done, r->pieces ? " in pieces" : "");
 }
 
-static void recv_peek(struct recv *r, size_t len, bool all)
+/* A peek that waits for nothing shows all there is; so it does if it is asked again. */
+static void recv_peek(struct recv *r, size_t len, bool all, bool overlap)
 {
-	const int64_t until = now_ms() + LATE_MS;
+	int64_t until = now_ms() + LATE_MS;
 	ssize_t n;
 
-	do {
+	if (overlap)
+		call_begin(r->file, NULL, NULL);
+	n = recv_once(r, len);
+	if (overlap) {
+		call_end();
+		r->want = m_unread(m_in(r->file)) < len ? m_unread(m_in(r->file)) : len;
+		/* A signal may have ended it with less than there was; not if all was there. */
+		all = r->want == len;
+		r->letters = F_PEEK | F_DONTWAIT;
+		until = now_ms() + LATE_MS;
+	}
+	while (!all && !r->wrong && now_ms() < until &&
+	       (n <= 0 ? late(r, n, until) : (uint64_t)n < r->want)) {
+		if (n > 0)
+			give_time();
 		n = recv_once(r, len);
-	} while (n <= 0 && late(r, n, until));
-	if (r->call == R_RECVMMSG && m_end(r->file)->rst && n <= 0)
-		r->want = 0;
+	}
 	if (r->wrong)
 		say("%s at %llu", r->wrong, (unsigned long long)m_in(r->file)->got);
-	else if (!r->want || all)
-		say("%s", answer(n));
-	else if (n > 0 && (uint64_t)n <= r->want)
-		say("some");
 	else
-		say("peek %s of %llu", answer(n), (unsigned long long)r->want);
+		say("%s", answer(n));
 }
 
 /* Would it wait for more than will come? */
@@ -210,7 +220,7 @@ void op_recv(const struct op *op)
 	all = (r.letters & F_WAITALL) && !r.nonblock;
 	waits = would_wait(&r, unread, len, all);
 	if (m_busy(r.file) || m_in(r.file)->full || m_in(r.file)->sending ||
-	    (r.peek && op->overlap) || (r.call == R_SPLICE && m_end(r.file)->lowat > 1) ||
+	    (r.peek && op->overlap && !all) || (r.call == R_SPLICE && m_end(r.file)->lowat > 1) ||
 	    (waits && !op->overlap && !m_end(r.file)->rcvtimeo) ||
 	    (op->overlap && (r.nonblock || m_end(r.file)->rcvtimeo))) {
 		skip();
@@ -226,12 +236,15 @@ void op_recv(const struct op *op)
 	}
 	r.want = unread < len ? unread : len;
 	if (r.peek) {
-		recv_peek(&r, len, all);
+		recv_peek(&r, len, all, op->overlap);
 		return;
 	}
 	if (op->overlap)
 		call_begin(r.file, NULL, NULL);
 	n = recv_once(&r, len);
+	/* Programs take a short receive for the last one. */
+	r.pieces = !op->overlap && n > 0 && r.done < r.want && !m_in(r.file)->lazy &&
+		   r.call != R_SPLICE;
 	if (op->overlap) {
 		call_end();
 		unread = m_unread(m_in(r.file));
