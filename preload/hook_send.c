@@ -100,7 +100,7 @@ PL_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, in
 {
 	const int entry_errno = errno;
 	struct pl_stream *s = pl_hook_get(fd);
-	ssize_t rc;
+	ssize_t rc = 0;
 	bool pass = true;
 
 	if (!s)
