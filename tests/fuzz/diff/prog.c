@@ -106,7 +106,9 @@ int prog_write(const struct prog *prog, const char *path)
 		prog_line(&prog->op[i], line, sizeof(line));
 		fprintf(file, "%s\n", line);
 	}
-	return path ? fclose(file) : fflush(file);
+	if (!path)
+		return fflush(stdout);
+	return fclose(file);
 }
 
 /* ---- in ----------------------------------------------------------------------------------------
