@@ -269,11 +269,11 @@ suite()
 	fuzz)
 		programs fuzz 'fuzz_*' $((seconds * 10 + 30)) --seed "$seed" --seconds "$seconds"
 		;;
-	diff)
+	regress | diff)
 		local programs=("$root"/tests/fuzz/diff/regress/*.prog)
 		run_one "diff/regress${variant:+ ($variant)}" $((${#programs[@]} * 30)) \
 			"$from/tests/fuzz/diff/diff" --program "${programs[@]}"
-		run_one "diff/random${variant:+ ($variant)} seed $seed" $((seconds * 10 + 300)) \
+		[ "${1%@*}" = regress ] || run_one "diff/random${variant:+ ($variant)} seed $seed" $((seconds * 10 + 300)) \
 			"$from/tests/fuzz/diff/diff" --seed "$seed" --seconds $((seconds * 6))
 		;;
 	e2e) scripts 'e2e/test_*.sh' 300 ;;

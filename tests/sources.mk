@@ -103,7 +103,7 @@ ifeq ($(CMOCKA_LIBS),)
 no_cmocka = @echo 'cmocka is not installed: left out: $(notdir $(TEST_CMOCKA_SRCS))'
 endif
 
-test-programs: $(patsubst %.c,$(O)/%,$(TEST_SRCS)) $(if $(SAN),,$(BYPASS))
+test-programs: $(patsubst %.c,$(O)/%,$(TEST_SRCS)) $(if $(SAN),,$(BYPASS) $(DIFF_PROGRAMS))
 	$(no_cmocka)
 
 check: all test-programs ## unit, platform, agent and hook tests, about a minute
@@ -147,7 +147,7 @@ san-%:
 	$(Q)$(MAKE) --no-print-directory SAN=$* O=$(O)/san-$* all test-programs
 
 test: all test-programs $(addprefix san-,$(SANITIZERS)) ## everything CI runs
-	$(Q)$(TESTS_RUN) lint unit platform agent hook model stress fuzz \
+	$(Q)$(TESTS_RUN) lint unit platform agent hook model stress fuzz regress \
 		$(foreach san,$(SANITIZERS),unit@$(san) stress@$(san)) e2e bypass vm
 
 # ---- lint ----------------------------------------------------------------------------------------
