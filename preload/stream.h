@@ -41,10 +41,6 @@ struct pl_stream {
 	uint32_t dry;	      /* receives in a row that found the ring empty and did not wait */
 	uint32_t slow;	      /* how often of late a wait for room was in vain */
 	uint32_t stuck;	      /* the last leave was given up: a receiver stays inside the kernel */
-	uint32_t left_piece;  /* bytes sent at once behind the last leave, */
-	uint64_t left_at;     /* when the reader was here */
-	uint64_t full_at;     /* where the reader stood behind a full ring, */
-	uint64_t full_ns;     /* and since when */
 	uint64_t last_send_ns;
 	uint64_t looked_ns; /* when the socket was last asked whether the peer is gone */
 };

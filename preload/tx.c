@@ -13,11 +13,7 @@
  * this thread sends.
  *
  * Full ring: while the reader moves, wait for room or write short; when it does not move, leave for
- * TCP, whose back-pressure is the kernel's. The reader ends LEAVING when it has emptied the ring,
- * often a moment later, but a socket takes megabytes at once: so what goes by TCP meanwhile goes in
- * pieces, which grow only while the reader does not move, with a look at the word before each. A
- * call that must not wait writes one piece and returns short: two programs that echo, each from one
- * loop, fill both rings, and it is their turn to read.
+ * TCP, whose back-pressure is the kernel's.
  */
 #include "io.h"
 
@@ -32,7 +28,6 @@
 #include "epset.h"
 #include "lock.h"
 #include "pairing.h"
-#include "ready.h"
 #include "undo.h"
 #include "wait.h"
 
@@ -42,10 +37,8 @@
 #define FAILS_MAX	 6u
 #define NAP_NS		 300000	   /* of a sender whose reader does not move */
 #define NAPS_NS		 10000000u /* then it leaves */
-#define EAGAIN_NS	 50000000u /* or this much after its first EAGAIN, if it must not wait */
+#define NAPS_NONBLOCK_NS 2000000u
 #define SLOW_MAX	 12u
-#define LEFT_PIECE_BYTES 4096u /* behind a leave; doubles up to */
-#define LEFT_PIECE_MAX	 (1u << 20)
 #define LEAVE_FLAGS	 (SHMT_DIR_REFUSED | SHMT_DIR_STOPPED | SHMT_DIR_CLOSED)
 
 /* One sending call: from the caller's memory, or from a file. */
@@ -60,7 +53,6 @@ struct call {
 	int flags;
 	bool nonblock;
 	bool eof;  /* the file ended early */
-	bool full; /* the ring is: not now, and not by TCP either */
 	bool stop; /* the kernel took less than it was given, or a signal came: that is the answer
 		    */
 };
@@ -232,21 +224,6 @@ static void look_again(struct call *c)
 		pl_stream_attach(c->s, c->fd);
 }
 
-/* How much to send behind a leave before the next look at the word. */
-static size_t left_piece(struct pl_stream *s)
-{
-	const struct shmt_dir_shared *dir = s->tx.shared;
-	const uint64_t at = shmt_load_relaxed(&dir->tail) + shmt_load_relaxed(&dir->tcp_read);
-	const uint32_t piece = shmt_load_relaxed(&s->left_piece);
-
-	if (!piece || at != shmt_load_relaxed(&s->left_at))
-		shmt_store_relaxed(&s->left_piece, LEFT_PIECE_BYTES);
-	else if (piece < LEFT_PIECE_MAX)
-		shmt_store_relaxed(&s->left_piece, 2 * piece);
-	shmt_store_relaxed(&s->left_at, at);
-	return shmt_load_relaxed(&s->left_piece);
-}
-
 /* Modes TCP and LEAVING. -ESTALE: the word changed, look again. */
 static ssize_t send_tcp(struct call *c, uint64_t ctl)
 {
@@ -256,21 +233,13 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 	const uint32_t attach = pl_gate_attach();
 	const uint64_t now = attached ? pl_now_ns() : 0;
 	size_t len = c->total - c->done;
-	bool open = false, left = false;
+	bool open = false;
 	ssize_t n;
 
 	if (attached && SHMT_CTL_MODE(ctl) == SHMT_TCP && len && may_open(s, c->fd))
 		open = expects_more(c, now);
 	if (open && len > (size_t)pl_setting(switch_first_piece_bytes))
 		len = (size_t)pl_setting(switch_first_piece_bytes);
-	if (attached && SHMT_CTL_MODE(ctl) == SHMT_LEAVING) {
-		const size_t piece = left_piece(s);
-
-		if (len > piece) {
-			len = piece;
-			left = c->nonblock;
-		}
-	}
 	{
 		uint32_t *inside __attribute__((cleanup(lower))) =
 			enter_kernel(s) ? &tx->in_kernel : NULL;
@@ -290,10 +259,6 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 		shmt_store_relaxed(&s->last_send_ns, now);
 		if (open && pl_gate_attach() == attach)
 			open_behind(c);
-		if (left) { /* Short, as from a full ring. */
-			c->stop = true;
-			pl_epset_tell_again(s);
-		}
 	}
 	return n;
 }
@@ -415,29 +380,11 @@ static int look_at_peer(struct pl_stream *s, int fd)
 	return 1;
 }
 
-/* How long the reader has stood @at this place behind a full ring. One that went on in time earns
- * patience. */
-static uint64_t stands_ns(struct pl_stream *s, uint64_t at, uint64_t now)
-{
-	const uint64_t since = shmt_load_relaxed(&s->full_ns);
-	const uint32_t slow = shmt_load_relaxed(&s->slow);
-
-	if (at != shmt_load_relaxed(&s->full_at) || !since) {
-		if (slow && now - since < EAGAIN_NS)
-			shmt_store_relaxed(&s->slow, slow / 2);
-		shmt_store_relaxed(&s->full_at, at);
-		shmt_store_relaxed(&s->full_ns, now);
-		return 0;
-	}
-	return now - since;
-}
-
 /*
  * Full at @ctl: true: look again, there is room or something changed; false: the reader does not
  * move. A reader that lost its processor for a moment has a ring full to go on with, and behind a
  * leave lie megabytes of TCP: so the sender naps for a while before it leaves. One that must not
- * wait says EAGAIN for as long (c->full): its loop may have to read first, for its reader to go
- * on. It does so for ever less while its reader keeps it waiting in vain.
+ * wait does so for less, and for ever less while its reader keeps it waiting in vain.
  */
 static bool wait_for_room(struct call *c, uint64_t ctl)
 {
@@ -445,9 +392,9 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 	struct shmt_dir_shared *dir = s->tx.shared;
 	const uint32_t cpu = pl_note_cpu(&dir->s_cpu);
 	const int64_t want = (int64_t)(s->tx.ring.size / 4);
-	const bool reads_next = c->nonblock && pl_ready_now(s);
-	const uint64_t budget_ns = reads_next ? 0 : 2000 * (uint64_t)pl_setting(wait_spin_us);
-	const uint64_t naps_ns = c->nonblock ? EAGAIN_NS >> shmt_load_relaxed(&s->slow) : NAPS_NS;
+	const uint64_t budget_ns = 2000 * (uint64_t)pl_setting(wait_spin_us);
+	const uint64_t naps_ns =
+		c->nonblock ? NAPS_NONBLOCK_NS >> shmt_load_relaxed(&s->slow) : NAPS_NS;
 	const struct timespec nap = {.tv_nsec = NAP_NS};
 	struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
 	uint64_t moved_ns = pl_now_ns();
@@ -477,22 +424,15 @@ static bool wait_for_room(struct call *c, uint64_t ctl)
 				progress = at;
 				moved_ns = now;
 			} else if (now - moved_ns > budget_ns) {
-				const uint64_t ns =
-					c->nonblock ? stands_ns(s, at, now) : now - moved_ns;
-
-				if (ns > budget_ns + naps_ns) {
+				if (now - moved_ns > budget_ns + naps_ns) {
 					shmt_store_relaxed(
 						&s->slow,
 						shmt_load_relaxed(&s->slow) +
 							(shmt_load_relaxed(&s->slow) < SLOW_MAX));
 					return false;
 				}
-				if (!reads_next && pl_real.ppoll(&p, 1, &nap, NULL) != 0) {
+				if (pl_real.ppoll(&p, 1, &nap, NULL) != 0) {
 					c->stop = errno == EINTR;
-					return false;
-				}
-				if (c->nonblock) {
-					c->full = true;
 					return false;
 				}
 				turns = 31;
@@ -538,11 +478,6 @@ static ssize_t send_attached(struct call *c)
 			}
 			if (wait_for_room(c, ctl))
 				break;
-			if (c->full) {
-				pl_epset_tell_again(s);
-				n = -EAGAIN;
-				goto out;
-			}
 			if (c->stop && c->done)
 				goto out;
 			/* fall through */
