@@ -376,34 +376,21 @@ void pl_ep_tell_again(const struct pl_ep_item *item)
 					&event);
 }
 
-/*
- * Sets with ONESHOT items alone pay for this look over all items. The kernel disarms an item for
- * good; what we disarm by EPOLL_CTL_MOD has still one hang-up or error to tell.
- */
-bool pl_ep_disarm(struct pl_ep_set *set, uint64_t data)
+/* Sets with ONESHOT items alone pay for this look over all items. */
+void pl_ep_disarm(struct pl_ep_set *set, uint64_t data)
 {
 	const uint32_t number = (uint32_t)(set - pl_ep_sets);
-	bool by_us = false, armed = false;
 	enum pl_lock_result lock;
 	uint32_t i;
 
 	if (!shmt_load_relaxed(&set->oneshot))
-		return true;
+		return;
 	lock = pl_lock(&set->lock);
-	for (i = 0; i < shmt_load_relaxed(&items_top); i++) {
-		struct pl_ep_item *item = &pl_ep_items[i];
-
-		if (item->set != number || item->data != data)
-			continue;
-		if (!(item->events & EPOLLONESHOT) || (item->events & ~(EPOLLONESHOT | EPOLLET)))
-			armed = true;
-		else
-			by_us = true;
-		if (item->events & EPOLLONESHOT)
-			item->events &= EPOLLONESHOT | EPOLLET;
-	}
+	for (i = 0; i < shmt_load_relaxed(&items_top); i++)
+		if (pl_ep_items[i].set == number && pl_ep_items[i].data == data &&
+		    (pl_ep_items[i].events & EPOLLONESHOT))
+			pl_ep_items[i].events &= EPOLLONESHOT | EPOLLET;
 	pl_unlock(&set->lock, lock);
-	return armed || !by_us;
 }
 
 void pl_epset_tell_again(struct pl_stream *s)

@@ -55,11 +55,8 @@ void pl_ep_enqueue(struct pl_ep_set *set, uint32_t n);
 uint32_t pl_ep_dequeue(struct pl_ep_set *set);
 void pl_ep_free_item(uint32_t n);
 
-/**
- * pl_ep_disarm() - the kernel has told of @data: a ONESHOT item of it is disarmed now
- * Return: false: it was before, the event is not for the program
- */
-bool pl_ep_disarm(struct pl_ep_set *set, uint64_t data);
+/** pl_ep_disarm() - the kernel has told of @data: a ONESHOT item of it is disarmed now */
+void pl_ep_disarm(struct pl_ep_set *set, uint64_t data);
 
 /** pl_ep_tell_again() - set the same events again: the kernel looks whether the number is ready */
 void pl_ep_tell_again(const struct pl_ep_item *item);

@@ -246,8 +246,7 @@ static int merge(struct pl_ep_set *set, struct epoll_event *events, int have,
 	for (i = 0; i < count; i++) {
 		if (more[i].data.u64 == KICK_DATA)
 			continue;
-		if (!pl_ep_disarm(set, more[i].data.u64))
-			continue;
+		pl_ep_disarm(set, more[i].data.u64);
 		for (j = 0; j < have; j++)
 			if (events[j].data.u64 == more[i].data.u64)
 				break;

@@ -153,27 +153,6 @@ void m_reset(const struct m_file *file)
 /* ---- closing -----------------------------------------------------------------------------------
  */
 
-static bool holds(int proc, const struct m_file *file)
-{
-	int i;
-
-	for (i = 0; i < VARS; i++)
-		if (w->proc[proc].var[i].file == m_index(file))
-			return true;
-	return false;
-}
-
-bool m_foreign(int actor, const struct m_file *file)
-{
-	const int proc = w->actor[actor].proc;
-	struct m_end *end = m_end(file);
-
-	if (end->user && end->user != proc + 1 && holds(end->user - 1, file))
-		return true;
-	end->user = proc + 1;
-	return false;
-}
-
 bool m_busy(const struct m_file *file)
 {
 	const struct m_item *item;
@@ -214,10 +193,6 @@ static bool may_end(const struct m_file *file)
 	if (file->kind != FK_STREAM)
 		return true;
 	if (m_busy(file) || m_out(file)->sending || m_in(file)->sending)
-		return false;
-	/* What a socket of two processes leaves unread in a ring is an end, not a reset: a limit.
-	 */
-	if (file->refs == 1 && m_end(file)->shared && m_unread(m_in(file)))
 		return false;
 	/* Bytes that come after the close make another end of it than those before. */
 	if (file->refs == 1 && m_in(file)->lazy && m_unread(m_in(file)))
@@ -286,10 +261,6 @@ bool m_proc_may_end(int proc)
 		if (w->proc[proc].var[i].file >= 0)
 			count[w->proc[proc].var[i].file]++;
 	for (i = 0; i < FILES; i++) {
-		/* A process that ends does not close: the same limit. */
-		if (count[i] == w->file[i].refs && w->file[i].kind == FK_STREAM &&
-		    m_unread(m_in(&w->file[i])))
-			return false;
 		/* Several numbers of one file close together. */
 		const int refs = w->file[i].refs;
 		bool may;

@@ -443,8 +443,8 @@ void op_fionread(const struct op *op)
 	uint64_t unread;
 	int value, rc;
 
-	if (!file || file->kind != FK_STREAM || m_busy(file) || m_foreign(me, file) ||
-	    m_in(file)->full || m_in(file)->sending) {
+	if (!file || file->kind != FK_STREAM || m_busy(file) || m_in(file)->full ||
+	    m_in(file)->sending) {
 		skip();
 		return;
 	}

@@ -219,11 +219,9 @@ void op_recv(const struct op *op)
 	r.peek = r.letters & F_PEEK;
 	all = (r.letters & F_WAITALL) && !r.nonblock;
 	waits = would_wait(&r, unread, len, all);
-	if (m_busy(r.file) || m_foreign(me, r.file) || m_in(r.file)->full ||
-	    m_in(r.file)->sending || (r.peek && op->overlap && !all) ||
-	    (r.call == R_SPLICE && m_end(r.file)->lowat > 1) ||
+	if (m_busy(r.file) || m_in(r.file)->full || m_in(r.file)->sending ||
+	    (r.peek && op->overlap && !all) || (r.call == R_SPLICE && m_end(r.file)->lowat > 1) ||
 	    (waits && !op->overlap && !m_end(r.file)->rcvtimeo) ||
-	    (m_end(r.file)->rcvtimeo && m_in(r.file)->lazy && unread) ||
 	    (op->overlap && (r.nonblock || m_end(r.file)->rcvtimeo))) {
 		skip();
 		return;
@@ -278,8 +276,7 @@ void op_recvbad(const struct op *op)
 		nowhere = mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (r.call == R_SPLICE || r.call == R_RECVMMSG ||
 	    (!answers(r.file) &&
-	     (m_busy(r.file) || m_foreign(me, r.file) || m_in(r.file)->full ||
-	      m_in(r.file)->sending ||
+	     (m_busy(r.file) || m_in(r.file)->full || m_in(r.file)->sending ||
 	      (!m_over(r.file) && m_unread(m_in(r.file)) < (uint64_t)m_end(r.file)->lowat + 1)))) {
 		skip();
 		return;
@@ -304,7 +301,7 @@ void op_drain(const struct op *op)
 	bool full;
 	ssize_t n = 0;
 
-	if (!r.file || r.file->kind != FK_STREAM || m_busy(r.file) || m_foreign(me, r.file)) {
+	if (!r.file || r.file->kind != FK_STREAM || m_busy(r.file)) {
 		skip();
 		return;
 	}

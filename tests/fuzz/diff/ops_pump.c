@@ -20,13 +20,13 @@
 #define STUCK_MS 6000
 #define HALF	 (CHUNK * 2)
 
-static bool idle(int actor, const struct m_file *file)
+static bool idle(const struct m_file *file)
 {
 	const struct m_end *end = m_end(file);
 
-	return !m_foreign(actor, file) && !end->wr_shut && !end->rd_shut && !end->rst &&
-	       end->lowat <= 1 && !m_busy(file) && !m_in(file)->fin && !m_in(file)->full &&
-	       !m_in(file)->sending && !m_unread(m_in(file));
+	return !end->wr_shut && !end->rd_shut && !end->rst && end->lowat <= 1 && !m_busy(file) &&
+	       !m_in(file)->fin && !m_in(file)->full && !m_in(file)->sending &&
+	       !m_unread(m_in(file));
 }
 
 static bool fits(const struct op *op)
@@ -35,8 +35,7 @@ static bool fits(const struct op *op)
 			    *its = m_file(op->arg[0], op->arg[2]);
 
 	return own && its && own->kind == FK_STREAM && its->kind == FK_STREAM &&
-	       own->conn == its->conn && own->side != its->side && idle(op->actor, own) &&
-	       idle(op->arg[0], its);
+	       own->conn == its->conn && own->side != its->side && idle(own) && idle(its);
 }
 
 /* ---- ping-pong ---------------------------------------------------------------------------------

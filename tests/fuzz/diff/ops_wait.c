@@ -124,7 +124,7 @@ static bool can_ask(const struct m_file *file, bool select_)
 {
 	if (!file)
 		return !select_;
-	return (file->kind == FK_STREAM && !m_foreign(me, file)) ||
+	return file->kind == FK_STREAM ||
 	       (file->kind == FK_EPOLL && file->proc == w->actor[me].proc);
 }
 
@@ -280,7 +280,7 @@ static bool may_hold(const struct m_file *set, const struct m_file *file, int le
 	const struct m_item *item;
 
 	if (file->kind == FK_STREAM)
-		return !m_foreign(me, file);
+		return true;
 	if (file->kind != FK_EPOLL || set == file || file->proc != set->proc ||
 	    (letters & (E_EDGE | E_ONESHOT)))
 		return false;

@@ -306,13 +306,8 @@ void op_fork(const struct op *op)
 	w->proc[child] = *from;
 	w->proc[child].parent = parent;
 	for (i = 0; i < VARS; i++)
-		if (from->var[i].file >= 0) {
-			struct m_file *file = &w->file[from->var[i].file];
-
-			file->refs++;
-			if (file->kind == FK_STREAM)
-				m_end(file)->shared = 1;
-		}
+		if (from->var[i].file >= 0)
+			w->file[from->var[i].file].refs++;
 	say("ok");
 	pid = fork();
 	if (!pid) {

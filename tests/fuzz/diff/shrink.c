@@ -67,7 +67,10 @@ static bool drop_pieces(struct prog *prog, const struct how *how, uint32_t tries
 			memmove(&smaller.op[first], &smaller.op[from + 1],
 				(prog->count - from - 1) * sizeof(smaller.op[0]));
 			smaller.count -= n;
-			any |= try(prog, &smaller, how, tries);
+			if (try(prog, &smaller, how, tries)) {
+				any = true;
+				fprintf(stderr, "  %u operations\r", prog->count);
+			}
 			from = first;
 		}
 	return any;

@@ -36,8 +36,6 @@ struct m_dir {
 
 struct m_end {
 	uint8_t closed, wr_shut, rd_shut, rst, linger, nodelay, cork;
-	uint8_t shared; /* more than one process has had it */
-	int32_t user;	/* 1 + the process that receives from it, or waits for it */
 	int32_t rcvtimeo, lowat;
 };
 
@@ -159,11 +157,6 @@ struct m_ready m_ready(const struct m_file *file);
 /** m_item_ready() - the same of an epoll item */
 struct m_ready m_item_ready(const struct m_item *item);
 
-/**
- * m_foreign() - is its receiving side another process's by now? Two that receive from one end, or
- * wait for it, are a limit of the product; else it is the caller's from now on.
- */
-bool m_foreign(int actor, const struct m_file *file);
 /** m_busy() - does somebody wait for what @file receives? */
 bool m_busy(const struct m_file *file);
 /** m_can_end() - may the call that this actor has begun be over by now? */
