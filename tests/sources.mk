@@ -126,6 +126,7 @@ e2e: all ## real programs in two network namespaces (root)
 
 test-bypass: all $(BYPASS) ## no call on a moved stream misses the hooks, and none is made per message (root)
 	$(Q)$(TESTS_RUN) bypass
+	$(Q)T_BUILD=$(abspath $(O)) tests/bypass/ratio_no_syscalls.sh
 
 test-vm: all $(call test_programs,vm) ## virtual machines on QEMU that share an ivshmem device (root)
 	$(Q)$(TESTS_RUN) vm
@@ -147,7 +148,7 @@ san-%:
 	$(Q)$(MAKE) --no-print-directory SAN=$* O=$(O)/san-$* all test-programs
 
 test: all test-programs $(addprefix san-,$(SANITIZERS)) ## everything CI runs
-	$(Q)$(TESTS_RUN) lint unit platform agent hook model stress fuzz regress \
+	$(Q)T_NOISY=1 $(TESTS_RUN) lint unit platform agent hook model stress fuzz regress \
 		$(foreach san,$(SANITIZERS),unit@$(san) stress@$(san)) e2e bypass vm
 
 # ---- lint ----------------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 #
 # Two guests share a region: iperf3, sockperf, redis and nginx between them move to rings, content
 # right. iperf3 and sockperf run plain and preloaded in turn: bulk is at least 4 times as fast as TCP
-# over virtio-net, the median of ping-pong at least 20 times lower.
+# over virtio-net, the median of ping-pong at least 20 times lower. T_NOISY=1: half of that, for a machine
+# that others use too.
 . "$(dirname "$0")/vm.sh"
 
 rounds=3
 least_bulk=4 least_ping_pong=20
+[ -z "${T_NOISY:-}" ] || least_bulk=2 least_ping_pong=10
 
 # Runs FUNCTION ARGS...; its bytes by ring must be at least SHARE percent of what it moved in all.
 must_move() # SHARE FUNCTION ARGS...
