@@ -55,7 +55,7 @@ static void interfere(void)
 void agent_pace(uint32_t us)
 {
 	__atomic_store_n(&shared->pace_us, us, __ATOMIC_RELEASE);
-	while (__atomic_load_n(&shared->seen_us, __ATOMIC_ACQUIRE) != us)
+	while (__atomic_load_n(&shared->seen_us, __ATOMIC_ACQUIRE) != us && !stopped())
 		nap(100);
 }
 

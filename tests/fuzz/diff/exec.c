@@ -14,12 +14,15 @@
 
 #include "diff.h"
 
-#define STUCK_STEPS 30 /* of STEP_MS without a turn: longer than any operation waits */
-#define STEP_MS	    500
-#define WARM_MS	    40
+#define STEP_MS	 100
+#define STUCK_MS 15000 /* without a turn: longer than any operation waits */
+#define MOST_MS	 60000 /* of one run */
+#define WARM_MS	 40
+#define LATE_MS	 3000
 
 struct world *w;
 const char *exec_strace;
+int32_t exec_late_ms = LATE_MS;
 
 static char interpreter[256], library[256], world_path[64];
 static int cpus;
@@ -106,24 +109,43 @@ static void become_interpreter(const struct how *how)
 	_exit(127);
 }
 
-/* False: it stands still. */
-static bool wait_end(pid_t pid)
+/* Is something over by now that came out otherwise? */
+static bool differs_already(const struct outcome *expect)
+{
+	uint32_t i;
+
+	for (i = 0; i < w->prog.count; i++) {
+		const uint32_t state = __atomic_load_n(&w->result[i].state, __ATOMIC_ACQUIRE);
+
+		if (state == RES_DONE && (expect->result[i].state != RES_DONE ||
+					  strcmp(w->result[i].text, expect->result[i].text) != 0))
+			return true;
+	}
+	return false;
+}
+
+/* False: it stands still, or need not go on. */
+static bool wait_end(pid_t pid, const struct outcome *expect)
 {
 	const int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	uint32_t turn = 0, still = 0;
+	uint32_t turn = 0, still = 0, all = 0;
 	bool ended = false;
 
-	while (!ended && still < STUCK_STEPS) {
+	while (still < STUCK_MS && all < MOST_MS && !stopped()) {
 		ended = poll(&p, 1, STEP_MS) > 0;
-		still = __atomic_load_n(&w->turn, __ATOMIC_RELAXED) == turn ? still + 1 : 0;
+		if (ended || (expect && differs_already(expect)))
+			break;
+		still = __atomic_load_n(&w->turn, __ATOMIC_RELAXED) == turn ? still + STEP_MS : 0;
 		turn = __atomic_load_n(&w->turn, __ATOMIC_RELAXED);
+		all += STEP_MS;
 	}
 	close(fd);
 	return ended;
 }
 
-void exec_run(const struct prog *prog, const struct how *how, struct outcome *ret)
+void exec_run(const struct prog *prog, const struct how *how, const struct outcome *expect,
+	      struct outcome *ret)
 {
 	int status = 0;
 	uint32_t i;
@@ -136,14 +158,17 @@ void exec_run(const struct prog *prog, const struct how *how, struct outcome *re
 	for (i = 0; i < ACTORS; i++)
 		w->prog.op[w->prog.count++] = (struct op){.kind = OP_join, .actor = (uint8_t)i};
 	w->warm_ms = how->preloaded ? WARM_MS : 0;
+	w->late_ms = exec_late_ms;
 	w->turn = 0;
 	pid = fork();
 	if (!pid)
 		become_interpreter(how);
-	ended = wait_end(pid);
+	(void)setpgid(pid, pid); /* whoever comes first, and not after its exec */
+	mine->interpreter = pid;
+	ended = wait_end(pid, expect);
 	kill(-pid, SIGKILL);
-	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
+	mine->interpreter = 0;
 	if (!ended)
 		snprintf(ret->status, sizeof(ret->status), "stands still at %u", w->turn);
 	else if (WIFSIGNALED(status))

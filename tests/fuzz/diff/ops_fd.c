@@ -438,7 +438,7 @@ void op_option(const struct op *op)
 void op_fionread(const struct op *op)
 {
 	const struct m_file *file = m_file(me, op->arg[0]);
-	const int64_t until = now_ms() + LATE_MS;
+	const int64_t until = now_ms() + w->late_ms;
 	const int fd = m_fd(me, op->arg[0]);
 	uint64_t unread;
 	int value, rc;
@@ -463,7 +463,7 @@ void op_fionread(const struct op *op)
 void op_outq(const struct op *op)
 {
 	const struct m_file *file = m_file(me, op->arg[0]);
-	const int64_t until = now_ms() + LATE_MS;
+	const int64_t until = now_ms() + w->late_ms;
 	const int fd = m_fd(me, op->arg[0]);
 	int value = 0, rc;
 

@@ -20,7 +20,7 @@ static const char *const wrong_content = "wrong content";
 
 void over_arrived(const struct m_file *file, int fd)
 {
-	const int64_t until = now_ms() + LATE_MS;
+	const int64_t until = now_ms() + w->late_ms;
 	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
 	const short due = m_end(file)->rst ? POLLHUP : POLLRDHUP;
 
@@ -37,10 +37,11 @@ void ring_count(const struct m_file *file, int fd)
 {
 	const struct m_dir *in = m_in(file);
 	const uint64_t got = in->got + in->other, tcp = kernel_received(fd);
+	const uint64_t free = got - in->flood; /* behind a full ring all comes by TCP */
+	const uint64_t ring = tcp && got > tcp ? got - tcp : 0;
 
-	w->bytes += got;
-	if (tcp && got > tcp)
-		w->ring_bytes += got - tcp;
+	w->bytes += free;
+	w->ring_bytes += ring < free ? ring : free;
 }
 
 /* Calls on what is no stream answer at once, or are not made. */
@@ -107,7 +108,7 @@ static bool late(const struct recv *r, ssize_t n, int64_t until)
 /* Until all that must come is there; the first call's answer is @n. */
 static ssize_t gather(struct recv *r, ssize_t n)
 {
-	const int64_t until = now_ms() + LATE_MS;
+	const int64_t until = now_ms() + w->late_ms;
 
 	while (r->done < r->want && !r->wrong) {
 		if (n <= 0 && !late(r, n, until))
@@ -135,7 +136,7 @@ static void recv_said(struct recv *r, ssize_t n)
 /* A peek that waits for nothing shows all there is; so it does if it is asked again. */
 static void recv_peek(struct recv *r, size_t len, bool all, bool overlap)
 {
-	int64_t until = now_ms() + LATE_MS;
+	int64_t until = now_ms() + w->late_ms;
 	ssize_t n;
 
 	if (overlap)
@@ -147,7 +148,7 @@ static void recv_peek(struct recv *r, size_t len, bool all, bool overlap)
 		/* A signal may have ended it with less than there was; not if all was there. */
 		all = r->want == len;
 		r->letters = F_PEEK | F_DONTWAIT;
-		until = now_ms() + LATE_MS;
+		until = now_ms() + w->late_ms;
 	}
 	while (!all && !r->wrong && now_ms() < until &&
 	       (n <= 0 ? late(r, n, until) : (uint64_t)n < r->want)) {
@@ -177,6 +178,7 @@ static bool would_wait(const struct recv *r, uint64_t unread, uint64_t len, bool
 static void recv_zero(struct recv *r, uint64_t unread)
 {
 	const bool reads = r->call == R_READ || r->call == R_READV || r->call == R_PREADV2;
+	const int64_t until = now_ms() + w->late_ms;
 	ssize_t n;
 
 	if (r->call == R_SPLICE || (!reads && would_wait(r, unread, 0, false))) {
@@ -187,7 +189,7 @@ static void recv_zero(struct recv *r, uint64_t unread)
 	n = io_recv(r->call, r->fd, buffer, 0, r->letters);
 	if (n < 0 && errno == EAGAIN && unread) { /* has not come yet */
 		r->want = 1;
-		while (late(r, n, now_ms() + LATE_MS) && n < 0)
+		while (n < 0 && late(r, n, until))
 			n = io_recv(r->call, r->fd, buffer, 0, r->letters);
 	}
 	say("%s", answer(n));
@@ -268,7 +270,7 @@ void op_recvbad(const struct op *op)
 		.want = 1,
 	};
 	static uint8_t *nowhere;
-	int64_t until = now_ms() + LATE_MS;
+	int64_t until = now_ms() + w->late_ms;
 	ssize_t n;
 
 	/* One page that nobody may touch, and the vectors that point at it are good. */
@@ -309,7 +311,7 @@ void op_drain(const struct op *op)
 	if (!full)
 		over_arrived(r.file, r.fd);
 	r.want = m_unread(m_in(r.file));
-	for (until = now_ms() + 2 * LATE_MS; r.done < r.want && !r.wrong;) {
+	for (until = now_ms() + 2 * w->late_ms; r.done < r.want && !r.wrong;) {
 		r.call = below(&state, 2) ? R_RECV : R_RECVMSG;
 		n = recv_once(&r, below(&state, 2) ? 60000 : 1 + below(&state, 20000));
 		if (n <= 0 && !late(&r, n, until))
@@ -319,6 +321,7 @@ void op_drain(const struct op *op)
 		recv_said(&r, n);
 	} else {
 		m_in(r.file)->got += r.done;
+		m_in(r.file)->flood += r.done;
 		m_received(r.file);
 		say("all");
 	}
@@ -351,7 +354,7 @@ static void sent(struct m_file *file, size_t bytes, int letters)
 static ssize_t send_all(struct m_file *file, enum send_call call, int fd, size_t len, int letters,
 			bool nonblock, size_t *ret_done)
 {
-	const int64_t until = now_ms() + LATE_MS;
+	const int64_t until = now_ms() + w->late_ms;
 	ssize_t n;
 
 	t_fill(buffer, len, m_seed(file, true), m_out(file)->sent);
@@ -477,7 +480,7 @@ void op_fill(const struct op *op)
 	struct m_file *file = m_file(me, op->arg[0]);
 	const int fd = m_fd(me, op->arg[0]);
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
-	const int64_t until = now_ms() + LATE_MS;
+	const int64_t until = now_ms() + w->late_ms;
 	int quiet = 0;
 	ssize_t n;
 

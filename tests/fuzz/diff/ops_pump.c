@@ -17,7 +17,7 @@
 
 #include "t.h"
 
-#define STUCK_MS 6000
+#define STUCK_MS (2 * w->late_ms)
 #define HALF	 (CHUNK * 2)
 
 static bool idle(const struct m_file *file)
@@ -230,7 +230,7 @@ static short wanted(const struct flow *flow)
 
 static short wait_select(const struct flow *flow)
 {
-	struct timeval time = {.tv_sec = STUCK_MS / 1000};
+	struct timeval time = {.tv_sec = STUCK_MS / 1000, .tv_usec = STUCK_MS % 1000 * 1000L};
 	fd_set in, out;
 
 	FD_ZERO(&in);

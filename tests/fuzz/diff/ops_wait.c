@@ -132,14 +132,14 @@ static bool can_ask(const struct m_file *file, bool select_)
 static int ask(enum wait_call call, struct pollfd *p, const struct m_ready *ready, int n,
 	       int timeout_ms, short *seen)
 {
-	const int64_t until = now_ms() + LATE_MS;
+	const int64_t until = now_ms() + w->late_ms;
 	bool any = false, all = false;
 	int i, rc;
 
 	for (i = 0; i < n; i++)
 		any |= ready[i].must != 0;
 	do {
-		rc = wait_array(call, p, n, any ? LATE_MS : timeout_ms);
+		rc = wait_array(call, p, n, any ? w->late_ms : timeout_ms);
 		if (rc < 0 || !any)
 			break;
 		for (all = true, i = 0; i < n; i++) {
@@ -486,7 +486,7 @@ void op_epwait(const struct op *op)
 	struct m_file *set = own_set(op->arg[0]);
 	const int fd = m_fd(me, op->arg[0]), short_ms = op->arg[2] % 10;
 	const int max = 1 + op->arg[1] % EVENTS_MAX;
-	const int64_t until = now_ms() + LATE_MS;
+	const int64_t until = now_ms() + w->late_ms;
 	struct epoll_event events[EVENTS_MAX];
 	struct seen seen = {0};
 	int rc, told;
@@ -511,7 +511,7 @@ void op_epwait(const struct op *op)
 	}
 	look_at_set(set, &seen);
 	do {
-		rc = epoll_wait(fd, events, max, seen.any ? LATE_MS : short_ms);
+		rc = epoll_wait(fd, events, max, seen.any ? w->late_ms : short_ms);
 		told = rc > 0 ? take_events(set, &seen, events, rc) : 0;
 	} while (rc >= 0 && seen.any && !all_seen(&seen) && now_ms() < until && (told || rc != 0));
 	if (rc < 0)

@@ -19,7 +19,6 @@ enum {
 	ITEMS = 64,
 	BACKLOG = 4,
 	SAFE_BYTES = 40000, /* unread at once: any window of the kernel holds them */
-	LATE_MS = 3000,	    /* what is due and has not come by then is lost */
 	CHUNK = 65536,
 };
 
@@ -27,6 +26,7 @@ enum {
 struct m_dir {
 	uint64_t sent, got;
 	uint64_t other;	 /* bytes of ping-pong, outside of the content */
+	uint64_t flood;	 /* bytes of the content that came while it was full */
 	uint8_t fin;	 /* the sender's end of stream is behind them */
 	uint8_t full;	 /* the sender was stopped by a full buffer */
 	uint8_t lazy;	 /* the last bytes may be held back (Nagle, cork) */
@@ -92,6 +92,7 @@ struct world {
 	uint32_t partner_done;
 	char partner_text[64];
 	uint32_t warm_ms;
+	int32_t late_ms;	    /* what is due and has not come by then is lost */
 	uint64_t bytes, ring_bytes; /* received, and of these not by TCP; not compared */
 	uint32_t warmed, warm_tries;
 	struct m_actor actor[ACTORS];
