@@ -115,8 +115,12 @@ stress: all $(call test_programs,stress) ## random bytes both ways while the age
 fuzz: all $(call test_programs,fuzz) ## every parser and every foreign structure
 	$(Q)$(TESTS_RUN) fuzz
 
-fuzz-diff: all $(DIFF_PROGRAMS) ## random socket programs, plain and on rings, until one differs or ^C
-	$(Q)$(O)/tests/fuzz/diff/diff $(if $(SEED),--seed $(SEED))
+# N programs; SEED of the first one.
+fuzz-diff: all $(DIFF_PROGRAMS) ## random socket programs, plain and on rings, until one differs, or N, or ^C
+	$(Q)$(O)/tests/fuzz/diff/diff $(if $(SEED),--seed $(SEED)) $(if $(N),--programs $(N))
+
+fuzz-inject: ## five faults, each built into a copy of the library: the fuzzer finds them within a minute
+	$(Q)T_SEED=$(SEED) tests/fuzz/diff/inject.sh
 
 model: ## check the Spin model of the switch
 	$(Q)$(TESTS_RUN) model
@@ -179,5 +183,5 @@ lint-tidy:
 		-DCOLOC_VERSION=\"0\" -DCOLOC_LIBDIR=\"/\" -DCOLOC_SBINDIR=\"/\" -Iinclude \
 		-Ishm-transport -Ipreload -Iresidency-agent $(AGENT_CFLAGS) 2>/dev/null' tidy
 
-.PHONY: test-programs check stress fuzz fuzz-diff model e2e test-bypass test-vm test-apps soak test-cpython test lint lint-format \
+.PHONY: test-programs check stress fuzz fuzz-diff fuzz-inject model e2e test-bypass test-vm test-apps soak test-cpython test lint lint-format \
 	lint-symbols lint-cppcheck lint-tidy
