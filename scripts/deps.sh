@@ -5,6 +5,7 @@
 #
 #   scripts/deps.sh [build] [test] [demo]   install (default: all three)
 #   scripts/deps.sh apps                    what the application matrix runs
+#   scripts/deps.sh bench                   what the benchmarks run
 #   scripts/deps.sh --list                  print the list
 #   scripts/deps.sh --missing [GROUP...]    print what is not installed
 set -eu
@@ -13,58 +14,63 @@ set -eu
 packages()
 {
 	cat <<-'END'
-		build-essential   build            C compiler, make, libc headers
-		pkg-config        build            finds the libraries below
-		libev-dev         build            event loop of the agent
-		libinih-dev       build            parser of coloc.conf
-		libjansson-dev    build            JSON: agent's answers, colocctl
-		libsystemd-dev    build            readiness and watchdog of the service
-		libmnl-dev        build            rtnetlink and sock_diag
-		iproute2          demo,test,apps   network namespaces as guests
-		iperf3            demo,test,apps   the program that is shown
-		jq                demo,test,apps   reads iperf3's and colocctl's JSON
-		util-linux        demo,test,apps   taskset: both runs on the same processors
-		procps            demo,test,apps   ps
-		libcmocka-dev     test             unit tests
-		spin              test             checks the model of the switch
-		redis-server      test,apps        end-to-end: a server that polls
-		redis-tools       test,apps        redis-benchmark, redis-cli
-		nginx-light       test,apps        end-to-end: sendfile, several workers
-		curl              test,apps        downloads from it
-		socat             test,apps        two-way copies
-		sockperf          test,apps        latency
-		qemu-system-x86   test             virtual machines
-		busybox-static    test             their small programs
-		cpio              test             their initramfs
-		kmod              test             their kernel modules
-		systemd           test             systemd-analyze verify
-		python3-minimal   test             end-to-end: an ordinary program
-		strace            test             counts system calls
-		python3-yaml      test             checks the manifest for Kubernetes
-		libvirt0          test             schema of libvirt's domains
-		libxml2-utils     test             checks the fragment for libvirt
-		nftables          test             a translated address between guests
-		mandoc            test             checks the manual pages
-		clang-format      test             lint
-		clang-tidy        test             lint
-		cppcheck          test             lint
-		git               test,apps        lint: which files are ours; git-daemon
-		memcached         apps             the application matrix: a server each, and what uses it
-		libmemcached-tools apps          memcslap, memccapable
-		haproxy           apps             reload
-		postgresql        apps             COPY; pgbench
+		build-essential   build                 C compiler, make, libc headers
+		pkg-config        build                 finds the libraries below
+		libev-dev         build                 event loop of the agent
+		libinih-dev       build                 parser of coloc.conf
+		libjansson-dev    build                 JSON: agent's answers, colocctl
+		libsystemd-dev    build                 readiness and watchdog of the service
+		libmnl-dev        build                 rtnetlink and sock_diag
+		iproute2          demo,test,apps,bench  network namespaces as guests
+		iperf3            demo,test,apps,bench  the program that is shown
+		jq                demo,test,apps        reads iperf3's and colocctl's JSON
+		util-linux        demo,test,apps,bench  taskset: both runs on the same processors
+		procps            demo,test,apps        ps
+		libcmocka-dev     test                  unit tests
+		spin              test                  checks the model of the switch
+		redis-server      test,apps,bench       end-to-end: a server that polls
+		redis-tools       test,apps,bench       redis-benchmark, redis-cli
+		nginx-light       test,apps,bench       end-to-end: sendfile, several workers
+		curl              test,apps             downloads from it
+		socat             test,apps             two-way copies
+		sockperf          test,apps,bench       latency
+		qemu-system-x86   test                  virtual machines
+		busybox-static    test                  their small programs
+		cpio              test                  their initramfs
+		kmod              test                  their kernel modules
+		systemd           test                  systemd-analyze verify
+		python3-minimal   test                  end-to-end: an ordinary program
+		strace            test                  counts system calls
+		python3-yaml      test                  checks the manifest for Kubernetes
+		libvirt0          test                  schema of libvirt's domains
+		libxml2-utils     test                  checks the fragment for libvirt
+		nftables          test                  a translated address between guests
+		mandoc            test                  checks the manual pages
+		clang-format      test                  lint
+		clang-tidy        test                  lint
+		cppcheck          test                  lint
+		git               test,apps             lint: which files are ours; git-daemon
+		memcached         apps                  the application matrix: a server each, and what uses it
+		libmemcached-tools apps                  memcslap, memccapable
+		haproxy           apps                  reload
+		postgresql        apps,bench            COPY; pgbench
 		openssh-server    apps
 		openssh-client    apps
-		rsync             apps             over ssh
-		wrk               apps             many requests to nginx
+		rsync             apps                  over ssh
+		wrk               apps,bench            many requests to nginx
 		netcat-openbsd    apps
 		nodejs            apps
 		perl              apps
-		openssl           apps             s_server and s_client
-		python3           apps             asyncio; clients of the matrix's own
-		sudo              apps             harmless
-		libasan8          apps             harmless
-		bsdutils          apps             script
+		openssl           apps                  s_server and s_client
+		python3           test,apps,bench       asyncio; clients of the matrix's own
+		sudo              apps                  harmless
+		libasan8          apps                  harmless
+		bsdutils          apps                  script
+		clang             bench                 compiles for eBPF
+		libbpf-dev        bench                 its headers
+		bpftool           bench                 loads it
+		ucx-utils         bench                 another transport over shared memory
+		gnuplot-nox       bench                 the plots
 	END
 }
 
@@ -133,9 +139,9 @@ esac
 
 for group in "$@"; do
 	case $group in
-	build | test | demo | apps) ;;
+	build | test | demo | apps | bench) ;;
 	*)
-		echo "deps.sh: $group: not build, test, demo or apps" >&2
+		echo "deps.sh: $group: not build, test, demo, apps or bench" >&2
 		exit 2
 		;;
 	esac

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+plan.py - the experiments: which cells, which contestants, how long
+
+An experiment is a function of a Session (the results, the build, how long a sample takes). Its
+docstring is what --list and the tables say about it.
+"""
+import own
+import tools
+from measure import progress
+from world import Unavailable, World, contestants, processors
+
+
+class Session:
+    def __init__(self, results, build, seconds):
+        self.results, self.build, self.seconds = results, build, seconds
+        cpus = processors()
+        self.first, self.last = str(cpus[0]), str(cpus[-1])
+        self.two = (self.first, self.last)  # server, client: a processor each
+        self.one = (self.first, self.first)  # both on one
+        self.free = (f"{self.first},{self.last}",) * 2  # wherever the kernel puts them
+
+    def world(self, **options):
+        return World(self.build, **options)
+
+    def compare(self, world, experiment, cell, names, sample, **options):
+        try:
+            self.results.compare(world, experiment, cell, contestants(*names), sample, **options)
+        except Unavailable as why:
+            self.results.skip(experiment, cell, "all", str(why))
+
+
+def bulk(s):
+    """iperf3, a processor each: by message size, by number of streams, backwards and both ways"""
+    names = ("tcp", "tcp-lo", "auto", "always", "sockmap")
+    with s.world() as w:
+        for size in ("128K", "8K", "1K", "64"):
+            s.compare(w, "bulk", f"{size}, 1 stream", names,
+                      lambda c, z=size: tools.iperf3(w, c, s.two, s.seconds, z))
+        for streams in (5, 20):
+            s.compare(w, "bulk", f"128K, {streams} streams", names,
+                      lambda c, n=streams: tools.iperf3(w, c, s.two, s.seconds, "128K", n))
+        for name, flag in (("reverse", "-R"), ("bidir", "--bidir")):
+            s.compare(w, "bulk", f"128K, {name}", names,
+                      lambda c, f=flag: tools.iperf3(w, c, s.two, s.seconds, "128K", 1, (f,)))
+
+
+def latency(s):
+    """sockperf ping-pong, 64 bytes, a processor each: by how it waits; microseconds one way"""
+    with s.world() as w:
+        for mode in ("blocking", "epoll", "poll", "select"):
+            s.compare(w, "latency", f"64, {mode}", ("tcp", "tcp-lo", "auto", "always", "sockmap"),
+                      lambda c, m=mode: tools.sockperf(w, c, s.two, s.seconds, 64, m))
+
+
+def one_core(s):
+    """both sides on one processor: iperf3 128K and sockperf 64"""
+    with s.world() as w:
+        s.compare(w, "one-core", "bulk 128K", ("tcp", "auto", "always"),
+                  lambda c: tools.iperf3(w, c, s.one, s.seconds, "128K"))
+        for mode in ("blocking", "epoll"):
+            s.compare(w, "one-core", f"latency 64, {mode}", ("tcp", "auto", "always"),
+                      lambda c, m=mode: tools.sockperf(w, c, s.one, s.seconds, 64, m))
+
+
+def stream(s):
+    """our own sender and receiver, a processor each: bulk against the bare ring, and round trips"""
+    with s.world() as w:
+        for size in (64, 1024, 4096, 16384, 131072, 1048576):
+            def sample(c, size=size):
+                if c.name == "ring":
+                    return {"gbit": own.limits(w, s.two, s.seconds, "ring", size)["gbit"]}
+                return own.stream(w, c, s.two, s.seconds, "bulk", size)
+            s.compare(w, "stream", f"bulk {size}", ("tcp", "ring", "auto", "always", "unix"), sample)
+        for size in (1, 64, 1024, 16384):
+            s.compare(w, "stream", f"rr {size}", ("tcp", "auto", "always", "unix"),
+                      lambda c, z=size: own.stream(w, c, s.two, s.seconds, "rr", z))
+
+
+def apps(s):
+    """applications, a processor each: redis, nginx, PostgreSQL; requests per second, and processor time of both sides per request"""
+    names = ("tcp", "tcp-lo", "auto", "always", "unix")
+    with s.world() as w:
+        s.compare(w, "apps", "redis, 50 clients", names,
+                  lambda c: tools.redis(w, c, s.two, s.seconds))
+        s.compare(w, "apps", "redis, 50 clients, -P 16", names,
+                  lambda c: tools.redis(w, c, s.two, s.seconds, 16))
+        s.compare(w, "apps", "nginx 1 KiB, 16 connections", names[:-1],
+                  lambda c: tools.wrk(w, c, s.two, s.seconds))
+        s.compare(w, "apps", "pgbench -S, 8 clients", names,
+                  lambda c: tools.pgbench(w, c, s.two, s.seconds))
+
+
+def apart(s):
+    """not co-resident: a region each, both sides preloaded; what the library costs a stream that it cannot move"""
+    names = ("tcp", "auto", "always")
+    with s.world(apart=True) as w:
+        for size in (64, 1024, 8192, 131072):
+            s.compare(w, "apart", f"bulk {size}", names,
+                      lambda c, z=size: own.stream(w, c, s.two, s.seconds, "bulk", z))
+        for size in (64, 1024):
+            s.compare(w, "apart", f"rr {size}, one processor", names,
+                      lambda c, z=size: own.stream(w, c, s.one, s.seconds, "rr", z))
+
+
+def short(s):
+    """short connections: connect, 64 bytes there and back, closed; per second"""
+    with s.world() as w:
+        for where, cpus in (("a processor each", s.two), ("one processor", s.one)):
+            s.compare(w, "short", where, ("tcp", "tcp-lo", "auto", "always"),
+                      lambda c, p=cpus: own.short(w, c, p, s.seconds))
+
+
+def limits(s):
+    """what the machine has: the bare ring and memcpy between two processors, a cache line there and back; and UCX over shared memory"""
+    with s.world() as w:
+        for size in (64, 1024, 4096, 16384, 131072):
+            for what in ("ring", "memcpy"):
+                got = [own.limits(w, s.two, s.seconds, what, size)["gbit"] for _ in range(3)]
+                s.results.add("limits", f"{size}", "gbit", what, got)
+        got = [own.limits(w, s.two, s.seconds, "line")["p50_us"] for _ in range(3)]
+        s.results.add("limits", "there and back", "p50_us", "line", got)
+        try:
+            for size in (64, 4096, 131072):
+                got = [tools.ucx(w, w.plain, s.two, s.seconds, "am_bw", size)["gbit"]
+                       for _ in range(3)]
+                s.results.add("limits", f"{size}", "gbit", "ucx", got)
+            got = [tools.ucx(w, w.plain, s.two, s.seconds, "am_lat", 64)["p50_us"] for _ in range(3)]
+            s.results.add("limits", "64, one way", "p50_us", "ucx", got)
+        except Unavailable as why:
+            s.results.skip("limits", "ucx", "ucx", str(why))
+
+
+EXPERIMENTS = {f.__name__.replace("_", "-"): f
+               for f in (limits, bulk, latency, one_core, stream, apps, apart, short)}

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+report.py - results.json, results.md and the plots
+"""
+import json
+import os
+
+import plan
+from world import CONTESTANTS
+
+METRICS = {
+    "gbit": "Gbit/s", "p50_us": "median, µs", "p99_us": "99th percentile, µs", "rps": "per second",
+    "cpu_us": "processor time of both sides per request, µs",
+    "cpu_ns_kib": "processor time of both sides per KiB, ns",
+}
+
+
+def number(value):
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def cell_text(row):
+    text = number(row["median"])
+    if "ratio" in row and row["contestant"] != row["base"]:
+        text += f" (**{row['ratio']:.3g}**; {row['ratio_min']:.3g} to {row['ratio_max']:.3g})"
+    return text
+
+
+def unique(values):
+    return list(dict.fromkeys(values))
+
+
+def table(rows):
+    names = unique(r["contestant"] for r in rows)
+    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for cell in unique(r["cell"] for r in rows):
+        by_name = {r["contestant"]: r for r in rows if r["cell"] == cell}
+        lines.append(f"| {cell} | " + " | ".join(
+            cell_text(by_name[n]) if n in by_name else "-" for n in names) + " |")
+    return "\n".join(lines)
+
+
+def markdown(everything):
+    facts, rows = everything["machine"], everything["rows"]
+    out = ["# Results", "",
+           f"{facts['cpu']}, {facts['processors']} processors, Linux {facts['kernel']}, load "
+           f"{facts['load']:.1f} at the start; {facts['date']}; commit {facts['commit']}. Server on "
+           f"processor {facts['server_cpu']}, client on {facts['client_cpu']}, unless the line says "
+           "otherwise.", "",
+           "A figure is the median of the rounds. In brackets: its ratio to the first column, the "
+           "median of the rounds' ratios, with the least and the greatest.", ""]
+    for name in unique(r["experiment"] for r in rows):
+        function = plan.EXPERIMENTS.get(name)
+        out += [f"## {name}", "", (function.__doc__.strip() + "." if function else ""), ""]
+        for metric in unique(r["metric"] for r in rows if r["experiment"] == name):
+            some = [r for r in rows if r["experiment"] == name and r["metric"] == metric]
+            out += [f"{METRICS.get(metric, metric)}:", "", table(some), ""]
+    if everything["skipped"]:
+        out += ["## Left out", ""]
+        out += [f"- {s['experiment']}, {s['cell']}, {s['contestant']}: {s['why']}"
+                for s in everything["skipped"]]
+        out.append("")
+    out += ["## Contestants", ""]
+    out += [f"- {c.name}: {c.text}" for c in CONTESTANTS.values()]
+    return "\n".join(out) + "\n"
+
+
+def write(folder, everything):
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "results.json"), "w", encoding="utf-8") as out:
+        json.dump(everything, out, indent=1)
+    with open(os.path.join(folder, "results.md"), "w", encoding="utf-8") as out:
+        out.write(markdown(everything))
