@@ -221,9 +221,11 @@ PL_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *off, size_t count)
  * kernel refuses is left to it: nothing may be taken out of the ring then. SPLICE_F_NONBLOCK is
  * about the pipe; whether the stream waits is O_NONBLOCK's matter.
  */
-static bool on_ring(struct pl_stream *s)
+static bool on_ring(struct pl_stream *s, int fd)
 {
 	PL_IN_REGION;
+	if (pl_stream_wants_attach(s)) /* another process may have it on a ring */
+		pl_stream_attach(s, fd);
 	return pl_ready_follows(s) || pl_stashed(s);
 }
 
@@ -271,8 +273,11 @@ PL_EXPORT ssize_t splice(int in_fd, off64_t *in_off, int out_fd, off64_t *out_of
 	ssize_t rc = 0;
 
 	if (in) {
+		/* In this order: what is attached hears that it stays. */
+		const bool may = on_ring(in, in_fd);
+
 		pl_stream_stay(in, COLOC_REASON_UNSERVED_CALL);
-		if (on_ring(in) && into_pipe(out_fd, in_off, out_off, len, flags)) {
+		if (may && into_pipe(out_fd, in_off, out_off, len, flags)) {
 			rc = splice_ring(in, in_fd, out_fd, len, flags);
 			pass = false;
 		}

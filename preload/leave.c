@@ -27,6 +27,9 @@ int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 	int rc;
 
 	PL_IN_REGION;
+	/* Another process may have it on a ring. */
+	if (!pl_attached(s) && pl_stream_wants_attach(s))
+		pl_stream_attach(s, fd);
 	if (!pl_attached(s))
 		return 0;
 	for (;;) {

@@ -74,7 +74,9 @@ static ssize_t peek_locked(struct peek *p)
 		return -ESTALE;
 	missing = shmt_rx_missing(rx);
 	avail = shmt_rx_avail(rx, ctl, tail);
-	if (avail <= 0)
+	/* Nothing in the ring that is left, but something behind it: all that lies in the kernel.
+	 */
+	if (avail < 0 || (avail == 0 && (!missing || SHMT_CTL_MODE(ctl) != SHMT_LEAVING)))
 		return -ESTALE;
 	p->ring = (size_t)avail;
 	before = missing < total ? (size_t)missing : total;
