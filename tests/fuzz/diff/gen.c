@@ -465,6 +465,9 @@ static void phrase_descriptor(struct gen *g)
 			break;
 		put(g, h.actor, false, OP_dup2on, h.var, onto, (int)pick(g, 3), 0);
 		g->var[g->proc[h.actor]][onto] = g->var[g->proc[h.actor]][h.var];
+		do_send(g, e.tx, length(g));
+		look(g, (struct holder){h.actor, onto});
+		look(g, (struct holder){h.actor, onto});
 		break;
 	}
 	case 3: {

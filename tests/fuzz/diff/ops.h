@@ -38,8 +38,12 @@ void call_end(void);
 /** partner_wait() - until the partner of this operation has done its part; its text */
 const char *partner_wait(void);
 
-/** over_arrived() - if the connection's end is due at @file, wait until the kernel has it */
-void over_arrived(const struct m_file *file, int fd);
+/**
+ * all_arrived() - wait until the kernel has what it is to get at @file: the bytes that were given
+ * to it, and the connection's end if that is due. Loopback delivers when a processor has time for
+ * it.
+ */
+void all_arrived(const struct m_file *file, int fd);
 
 /* ops_io.c, ops_call.c */
 ssize_t io_send(enum send_call call, int fd, const uint8_t *data, size_t len, int flags);
@@ -50,6 +54,7 @@ int io_recv_flags(enum recv_call call, int letters);
 /** ring_count() - before an end is closed: how much of what it received did not come by TCP */
 void ring_count(const struct m_file *file, int fd);
 uint64_t kernel_received(int fd);
+uint64_t kernel_sent(int fd);
 
 typedef void op_fn(const struct op *op);
 #define OP(name, args) op_fn op_##name;

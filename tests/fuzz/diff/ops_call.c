@@ -55,6 +55,16 @@ uint64_t kernel_received(int fd)
 	return info.tcpi_bytes_received;
 }
 
+uint64_t kernel_sent(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	if (raw(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, (long)&info, (long)&len, 0))
+		return 0;
+	return info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
+}
+
 static int message_flags(int letters)
 {
 	return (letters & F_DONTWAIT ? MSG_DONTWAIT : 0) | (letters & F_PEEK ? MSG_PEEK : 0) |

@@ -179,7 +179,7 @@ void op_shut(const struct op *op)
 		skip();
 		return;
 	}
-	over_arrived(file, fd);
+	all_arrived(file, fd);
 	rst = m_end(file)->rst;
 	rc = shutdown(fd, hows[how]);
 	say("%s", answer(rc));
@@ -213,7 +213,7 @@ void op_close(const struct op *op)
 		return;
 	}
 	if (file && file->kind == FK_STREAM)
-		over_arrived(file, fd);
+		all_arrived(file, fd);
 	count_last(file, fd);
 	say("%s", answer(close(fd)));
 	m_closed(me, op->arg[0]);
@@ -286,7 +286,7 @@ void op_dup2on(const struct op *op)
 		return;
 	}
 	if (file && old->kind == FK_STREAM)
-		over_arrived(old, to);
+		all_arrived(old, to);
 	if (file && old != file)
 		count_last(old, to);
 	fd = copy(from, to, op->arg[2] == C_DUP3 ? C_DUP3 : C_DUP2);
@@ -323,7 +323,7 @@ void op_closerange(const struct op *op)
 		fd = m_fd(me, i);
 		if (file && fd >= first && fd <= last) {
 			if (file->kind == FK_STREAM)
-				over_arrived(file, fd);
+				all_arrived(file, fd);
 			count_last(file, fd);
 		}
 	}
@@ -448,7 +448,7 @@ void op_fionread(const struct op *op)
 		skip();
 		return;
 	}
-	over_arrived(file, fd);
+	all_arrived(file, fd);
 	unread = m_unread(m_in(file));
 	do {
 		value = 4242;

@@ -18,13 +18,18 @@
 
 static const char *const wrong_content = "wrong content";
 
-void over_arrived(const struct m_file *file, int fd)
+void all_arrived(const struct m_file *file, int fd)
 {
 	const int64_t until = now_ms() + w->late_ms;
+	const struct m_dir *in = m_in(file);
 	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
 	const short due = m_end(file)->rst ? POLLHUP : POLLRDHUP;
 
-	if (!m_end(file)->rst && (!m_in(file)->fin || m_in(file)->full || m_in(file)->sending))
+	if (in->full || in->sending)
+		return;
+	while (!in->lazy && !m_over(file) && kernel_received(fd) < in->by_tcp && now_ms() < until)
+		give_time();
+	if (!m_end(file)->rst && !in->fin)
 		return;
 	while (raw(SYS_poll, (long)&p, 1, 0, 0, 0, 0) == 0 || !(p.revents & due)) {
 		if (now_ms() > until)
@@ -228,7 +233,7 @@ void op_recv(const struct op *op)
 		skip();
 		return;
 	}
-	over_arrived(r.file, r.fd);
+	all_arrived(r.file, r.fd);
 	if (!len) {
 		if (op->overlap)
 			skip();
@@ -284,7 +289,7 @@ void op_recvbad(const struct op *op)
 		return;
 	}
 	if (!answers(r.file))
-		over_arrived(r.file, r.fd);
+		all_arrived(r.file, r.fd);
 	do {
 		n = io_recv(r.call, r.fd, nowhere, 64, 0);
 	} while (!answers(r.file) && m_unread(m_in(r.file)) && late(&r, n, until));
@@ -309,7 +314,7 @@ void op_drain(const struct op *op)
 	}
 	full = m_in(r.file)->full;
 	if (!full)
-		over_arrived(r.file, r.fd);
+		all_arrived(r.file, r.fd);
 	r.want = m_unread(m_in(r.file));
 	for (until = now_ms() + 2 * w->late_ms; r.done < r.want && !r.wrong;) {
 		r.call = below(&state, 2) ? R_RECV : R_RECVMSG;
@@ -340,12 +345,13 @@ static bool gathers(enum send_call call, bool nonblock)
 }
 
 /* Bytes that the model knows of from now on. */
-static void sent(struct m_file *file, size_t bytes, int letters)
+static void sent(struct m_file *file, int fd, size_t bytes, int letters)
 {
 	const struct m_end *end = m_end(file);
 
 	if (!bytes)
 		return;
+	m_out(file)->by_tcp = kernel_sent(fd);
 	m_out(file)->sent += bytes;
 	m_out(file)->lazy = !end->nodelay || end->cork || (letters & F_MORE);
 	m_arrived(file);
@@ -401,7 +407,7 @@ void op_send(const struct op *op)
 		return;
 	}
 	if (end->wr_shut || end->rst || !len) {
-		over_arrived(file, fd);
+		all_arrived(file, fd);
 		say("%s", answer(io_send(call, fd, buffer, len, letters)));
 		return;
 	}
@@ -418,11 +424,12 @@ void op_send(const struct op *op)
 	if (op->overlap) {
 		/* Certain to come once somebody reads; what a signal leaves of it is not. */
 		t_fill(buffer, len, m_seed(file, true), out->sent);
-		sent(file, len, letters);
+		sent(file, fd, len, letters);
 		call_begin(file, NULL, NULL);
 		n = io_send(call, fd, buffer, len, letters);
 		done = n > 0 ? (size_t)n : 0;
 		call_end();
+		out->by_tcp = kernel_sent(fd);
 		out->sent -= len - done;
 		if (out->full && (n < 0 ? errno == EINTR : done < len))
 			say("interrupted");
@@ -436,11 +443,11 @@ void op_send(const struct op *op)
 		if (n > 0) {
 			m_reset(file);
 			end->rst = 1;
-			over_arrived(file, fd);
+			all_arrived(file, fd);
 		}
 		return;
 	}
-	sent(file, done, letters);
+	sent(file, fd, done, letters);
 	if (done == len)
 		say("%zu%s", done, pipe_signals ? " SIGPIPE" : "");
 	else
@@ -461,7 +468,7 @@ void op_sendbad(const struct op *op)
 		return;
 	}
 	if (!answers(file))
-		over_arrived(file, m_fd(me, op->arg[0]));
+		all_arrived(file, m_fd(me, op->arg[0]));
 	say("%s", answer(io_send(call, m_fd(me, op->arg[0]), nowhere, 64, 0)));
 }
 
@@ -494,7 +501,7 @@ void op_fill(const struct op *op)
 		t_fill(buffer, CHUNK, m_seed(file, true), m_out(file)->sent);
 		n = send(fd, buffer, CHUNK, MSG_DONTWAIT);
 		if (n > 0) {
-			sent(file, (size_t)n, 0);
+			sent(file, fd, (size_t)n, 0);
 			quiet = 0;
 		} else if (n == 0 || errno != EAGAIN) {
 			break;

@@ -179,7 +179,7 @@ void op_poll(const struct op *op)
 		if (!file[n])
 			p[n].fd = 999; /* open nowhere */
 		if (file[n] && file[n]->kind == FK_STREAM)
-			over_arrived(file[n], p[n].fd);
+			all_arrived(file[n], p[n].fd);
 		ready[n] = due(call, file[n], asked);
 		n++;
 	}
@@ -475,7 +475,7 @@ static void arrive_all(const struct m_file *set)
 		for (var = 0; var < VARS; var++)
 			if (m_file(me, var) == &w->file[item->file] &&
 			    w->file[item->file].kind == FK_STREAM) {
-				over_arrived(m_file(me, var), m_fd(me, var));
+				all_arrived(m_file(me, var), m_fd(me, var));
 				break;
 			}
 	}

@@ -27,6 +27,7 @@ struct m_dir {
 	uint64_t sent, got;
 	uint64_t other;	 /* bytes of ping-pong, outside of the content */
 	uint64_t flood;	 /* bytes of the content that came while it was full */
+	uint64_t by_tcp; /* as the sender's kernel counted them at the last sending */
 	uint8_t fin;	 /* the sender's end of stream is behind them */
 	uint8_t full;	 /* the sender was stopped by a full buffer */
 	uint8_t lazy;	 /* the last bytes may be held back (Nagle, cork) */
