@@ -40,6 +40,7 @@
 	REASON(EXEC, "exec", "the descriptor may reach a program that is not preloaded")           \
 	REASON(SANDBOX, "sandbox", "the process forbids itself system calls (seccomp)")            \
 	REASON(PASSED, "passed", "the descriptor was sent to another process")                     \
+	REASON(RECEIVERS, "receivers", "several processes receive from it")                        \
 	REASON(BYPASS, "bypass", "bytes moved behind the shim's back")                             \
 	REASON(PROTOCOL_ERROR, "protocol-error", "the other end broke the ring's rules")
 

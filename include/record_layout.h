@@ -27,9 +27,10 @@
 #include "shmt_layout.h"
 
 #define COLOC_LOCAL_MAGIC   0x31434f4c4c4f4331ULL
-#define COLOC_LOCAL_VERSION 2u
+#define COLOC_LOCAL_VERSION 3u
 #define COLOC_RECORD_WINDOW 64u
 #define COLOC_PROCS_MAX	    256u
+#define COLOC_RECEIVERS_MAX 4u
 
 enum coloc_record_state {
 	COLOC_RECORD_FREE = 0,
@@ -51,7 +52,7 @@ enum coloc_grant {
 	COLOC_GRANT_ATTACHED = 4,
 };
 
-/* Flags of a record, set by the shim. */
+/* Flags of a record, set by the shim, but for STUCK. */
 enum coloc_record_flag {
 	COLOC_RECORD_NONBLOCK = 1u << 0, /* O_NONBLOCK of the open file description */
 	COLOC_RECORD_STAYS = 1u << 1,	 /* must stay on, or return to, TCP; see reason */
@@ -60,6 +61,9 @@ enum coloc_record_flag {
 	COLOC_RECORD_SHUT_RD = 1u << 3,	 /* shut down for receiving: no ring from now on */
 	COLOC_RECORD_SHUT_WR = 1u << 4,	 /* the same for sending */
 	COLOC_RECORD_STANDARD = 1u << 6, /* stays for as long as its number is 0, 1 or 2 */
+	/* Receives by TCP for as long as several processes receive; under the rx lock. */
+	COLOC_RECORD_RECEIVERS = 1u << 7,
+	COLOC_RECORD_STUCK = 1u << 8, /* agent: a receiver was killed inside: no ring from now on */
 };
 
 /**
@@ -124,7 +128,9 @@ struct coloc_record_shared {
 	uint32_t pid;	     /* process that made the record, in its own PID namespace */
 	uint32_t peer_guest; /* slot found in the directory */
 	char command[16];
-	uint8_t pad1[32];
+	/* atomic; processes that receive, or wait for something to receive: coloc_lock_word(), tid
+	 * 0; under the rx lock */
+	uint64_t receivers[COLOC_RECEIVERS_MAX];
 	/* line 2: who uses it */
 	uint64_t procs[COLOC_PROCS_MAX /
 		       64]; /* atomic; bit = process slot with a descriptor of it */
@@ -195,6 +201,7 @@ struct coloc_local_shared {
 	uint32_t region_last;	   /* agent: the last such number */
 	uint64_t stash_off;
 	uint64_t stash_bytes;
+	uint64_t receivers_changes;	/* atomic; shims: streams that got several receivers */
 	struct coloc_settings settings; /* agent; each number atomic by itself */
 	struct coloc_totals_shared totals;
 	/*

@@ -75,6 +75,7 @@ void pl_epset_forked(void)
 	for (i = 0; i < sets_top; i++) {
 		pl_ep_sets[i].lock = 0;
 		pl_ep_sets[i].sleepers = 0;
+		pl_ep_sets[i].inherited = 1;
 	}
 }
 
@@ -172,13 +173,13 @@ void pl_epset_forget(int fd)
 		pl_epset_drop(&number_items[fd]);
 }
 
-void pl_epset_adopt(int fd, struct pl_stream *s)
+bool pl_epset_adopt(int fd, struct pl_stream *s)
 {
 	enum pl_lock_result lock;
 	uint32_t n, *link;
 
 	if (!number_items || !number_items[fd])
-		return;
+		return false;
 	lock = pl_lock(&items_lock);
 	for (n = number_items[fd]; n; n = pl_ep_items[n - 1].next)
 		pl_ep_items[n - 1].s = s;
@@ -187,6 +188,7 @@ void pl_epset_adopt(int fd, struct pl_stream *s)
 	*link = number_items[fd];
 	number_items[fd] = 0;
 	pl_unlock(&items_lock, lock);
+	return true;
 }
 
 /* ---- sets --------------------------------------------------------------------------------------
@@ -208,7 +210,7 @@ static int make_set(int epfd)
 			continue;
 		set->head = set->tail = set->queued = 0;
 		set->settled_ns = 0;
-		set->oneshot = set->inside = set->filled = 0;
+		set->oneshot = set->inside = set->filled = set->inherited = 0;
 		memset(set->nested, 0, sizeof(set->nested));
 		set->epfd = epfd;
 		if (i >= sets_top)
@@ -279,6 +281,53 @@ void pl_epset_close(uint32_t number)
 	pl_unlock(&set->lock, set_lock);
 	pl_unlock(&items_lock, lock);
 	shmt_store(&set->refs, 0);
+}
+
+/* ---- several processes
+ * ---------------------------------------------------------------------------
+ */
+
+static uint64_t changes_seen; /* atomic; of receivers_changes */
+static uint32_t caught_up;    /* the set that waits_visit() is for */
+
+/* A set from before a fork is this process's own to wait in, too. */
+static void waits_visit(struct pl_stream *s)
+{
+	uint32_t n;
+
+	for (n = shmt_load(&s->items); n; n = shmt_load_relaxed(&pl_ep_items[n - 1].next))
+		if (pl_ep_items[n - 1].set == caught_up && (pl_ep_items[n - 1].events & IN_EVENTS))
+			pl_stream_waits(s, pl_ep_items[n - 1].fd);
+}
+
+/* Another process may have left bytes in the ring: they are seen by who waits from now on. */
+static void receivers_visit(struct pl_stream *s)
+{
+	if (!shmt_load(&s->items) || !(shmt_load(&s->rec->flags) & COLOC_RECORD_RECEIVERS))
+		return;
+	pl_stream_waits(s, pl_stream_any_fd(s));
+	shmt_store(&s->awake, 0);
+	(void)pl_epset_awake(s);
+}
+
+void pl_epset_catch_up(uint32_t number)
+{
+	struct pl_ep_set *set = &pl_ep_sets[number];
+	const uint64_t changes = pl.local ? shmt_load(&pl.local->receivers_changes) : 0;
+	unsigned int i;
+
+	if (PL_UNLIKELY(set->inherited)) {
+		set->inherited = 0;
+		caught_up = number;
+		pl_streams_each(waits_visit);
+		for (i = 0; i < NESTED_MAX; i++)
+			if (set->nested[i].set)
+				pl_epset_catch_up(set->nested[i].set - 1);
+	}
+	if (PL_UNLIKELY(changes != shmt_load(&changes_seen))) {
+		pl_streams_each(receivers_visit);
+		shmt_store(&changes_seen, changes);
+	}
 }
 
 /* ---- awake streams -----------------------------------------------------------------------------
@@ -449,7 +498,7 @@ static bool change_nested(struct pl_ep_set *set, int op, uint32_t inner,
 static void show_stream(struct pl_stream *s)
 {
 	shmt_store(&s->awake, 0);
-	pl_ready_after_receive(s);
+	pl_ready_left(s);
 }
 
 void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
@@ -512,8 +561,11 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 		pl_ep_items[n - 1].reported = 0;
 	}
 	pl_unlock(&items_lock, lock);
-	if (s && op != EPOLL_CTL_DEL)
+	if (s && op != EPOLL_CTL_DEL) {
+		if (event->events & IN_EVENTS)
+			pl_stream_waits(s, fd);
 		show_stream(s);
+	}
 out:
 	if (s)
 		pl_stream_put(s);

@@ -15,7 +15,7 @@
 void pl_epset_forked(void);
 
 /* Life of the numbers; see stream.c. */
-void pl_epset_adopt(int fd, struct pl_stream *s); /* an UNKNOWN number is a stream now */
+bool pl_epset_adopt(int fd, struct pl_stream *s); /* an UNKNOWN number is a stream; has it items? */
 void pl_epset_forget(int fd);			  /* an UNKNOWN number is closed */
 void pl_epset_drop(uint32_t *items);		  /* all items of a stream that ends */
 void pl_epset_close(uint32_t set);
@@ -29,6 +29,10 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event);
  */
 int pl_epset_wait(uint32_t set, int epfd, struct epoll_event *events, int max, uint64_t timeout_ns,
 		  const sigset_t *mask);
+
+/** pl_epset_catch_up() - before a wait in it: what other processes have changed, and what fork did
+ */
+void pl_epset_catch_up(uint32_t set);
 
 /** pl_epset_of() - the set behind a number, or -1: the real call is right */
 int pl_epset_of(int epfd);

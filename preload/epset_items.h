@@ -38,6 +38,7 @@ struct pl_ep_set {
 	int epfd;
 	uint32_t filled;     /* atomic; it has, or had, an item */
 	uint32_t oneshot;    /* atomic; some item of it is, or was, EPOLLONESHOT */
+	uint32_t inherited;  /* from before a fork: not waited in since */
 	uint64_t settled_ns; /* when its streams were last settled */
 };
 

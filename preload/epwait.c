@@ -326,6 +326,7 @@ int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max
 	int n;
 
 	PL_IN_REGION;
+	pl_epset_catch_up(number);
 	for (;;) {
 		/* Half of the room for each side when the kernel's turn has come. */
 		const bool due = pl_now_ns() - last_pass_ns > PASS_NS;

@@ -253,10 +253,13 @@ static void attach_rx(struct pl_stream *s, int fd)
 		    pl_stream_bytes(fd, &consumed, NULL, NULL) == 0) {
 			(void)pl_stream_evidence(fd, &s->seg->end[s->side].evidence);
 			shmt_rx_attach(&s->rx, consumed);
-			if (shmt_load(&s->rec->flags) & (COLOC_RECORD_STAYS | COLOC_RECORD_SHUT_RD))
+			if (shmt_load(&s->rec->flags) &
+			    (COLOC_RECORD_STAYS | COLOC_RECORD_SHUT_RD | COLOC_RECORD_RECEIVERS))
 				shmt_rx_refuse(&s->rx);
 			shmt_store(&rx->attach, 2);
-			pl_stream_reason(s, COLOC_REASON_NONE);
+			pl_stream_reason(s, shmt_load(&s->rec->flags) & COLOC_RECORD_RECEIVERS
+						    ? COLOC_REASON_RECEIVERS
+						    : COLOC_REASON_NONE);
 			pl_log(1, "stream of port %u to %u is attached to segment %u",
 			       s->rec->local.port, s->rec->remote.port, s->rec->seg);
 		} else {

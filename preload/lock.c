@@ -42,6 +42,21 @@ void pl_lock_forked(void)
 	pid_ns = 0;
 }
 
+uint64_t pl_lock_process(void)
+{
+	return me() & ~(uint64_t)0x3fffff;
+}
+
+bool pl_lock_gone(uint64_t process)
+{
+	const int saved = errno;
+	const bool gone =
+		process >> 44 == me() >> 44 && kill(NUMBER(process, 22), 0) < 0 && errno == ESRCH;
+
+	errno = saved;
+	return gone;
+}
+
 enum pl_lock_result pl_lock_try(uint64_t *lock)
 {
 	const uint64_t mine = me();

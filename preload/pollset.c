@@ -139,15 +139,18 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 	nfds_t i;
 
 	PL_IN_REGION;
-	for (i = 0; i < n && !found; i++) {
+	for (i = 0; i < n; i++) {
 		struct pl_stream *s;
 		uint64_t entry;
 
 		if (fds[i].fd < 0 || !(fds[i].events & IN_EVENTS))
 			continue;
 		entry = pl_fd_entry(fds[i].fd);
+		if (found && (PL_ENTRY_KIND(entry) != PL_STREAM || pl_stream_waits_already(entry)))
+			continue;
 		/* Another thread may add a stream to it while we sleep. */
 		if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
+			pl_epset_catch_up(PL_ENTRY_INDEX(entry));
 			found = true;
 			continue;
 		}
@@ -157,11 +160,10 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 		s = pl_stream_get(fds[i].fd);
 		if (!s)
 			continue;
-		if (pl_stream_wants_attach(s))
-			pl_stream_attach(s, fds[i].fd);
+		pl_stream_waits(s, fds[i].fd);
 		/* A stream that is on TCP now may be moved by another thread while we sleep. */
 		/* The kernel tells of the end of one that is lost. */
-		found = (pl_ready_follows(s) && !pl_stream_lost(s, fds[i].fd)) || pl_stashed(s);
+		found |= (pl_ready_follows(s) && !pl_stream_lost(s, fds[i].fd)) || pl_stashed(s);
 		pl_stream_put(s);
 	}
 	return found;

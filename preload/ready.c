@@ -80,21 +80,6 @@ bool pl_ready_push_out(struct pl_stream *s)
 	return done;
 }
 
-/* Does another process hold the stream, as far as is known? */
-static bool other_process(const struct pl_stream *s)
-{
-	const uint32_t proc = shmt_load_relaxed(&pl.proc);
-	uint32_t i;
-
-	for (i = 0; i < COLOC_PROCS_MAX / 64; i++) {
-		const uint64_t own = i == proc / 64 ? 1ull << proc % 64 : 0;
-
-		if (shmt_load_relaxed(&s->rec->procs[i]) & ~own)
-			return true;
-	}
-	return false;
-}
-
 /* The ring's part. */
 static void leave_ring_seen(struct pl_stream *s)
 {
@@ -102,7 +87,7 @@ static void leave_ring_seen(struct pl_stream *s)
 		return;
 	if (shmt_load_relaxed(&s->items) && !pl_epset_awake(s))
 		(void)pl_ready_settle(s);
-	if (PL_UNLIKELY(other_process(s))) {
+	if (PL_UNLIKELY(shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_RECEIVERS)) {
 		/* Nobody can wake a sleeper of another process but the sender. */
 		if (!pl_ready_settle(s))
 			(void)pl_ready_push_out(s);
@@ -114,6 +99,12 @@ static void leave_ring_seen(struct pl_stream *s)
 }
 
 void pl_ready_after_receive(struct pl_stream *s)
+{
+	pl_stream_receives(s);
+	pl_ready_left(s);
+}
+
+void pl_ready_left(struct pl_stream *s)
 {
 	leave_ring_seen(s);
 	/* After the look at the word: what is not there any more may have been stashed. */

@@ -40,6 +40,8 @@ bool pl_ready_push_out(struct pl_stream *s);
 
 /** pl_ready_after_receive() - at the end of a call: nobody else's sleep may miss what is left */
 void pl_ready_after_receive(struct pl_stream *s);
+/** pl_ready_left() - the same where nothing was received */
+void pl_ready_left(struct pl_stream *s);
 
 /** pl_ready_writable() - the ring takes bytes right now, so the kernel need not be asked */
 bool pl_ready_writable(struct pl_stream *s);

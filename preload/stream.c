@@ -39,8 +39,7 @@ void pl_record_claim(struct coloc_record_shared *rec)
 		shmt_or(proc_word(rec, proc), 1ull << proc % 64);
 }
 
-/* Called with every stream that some descriptor of this process names. */
-static void each_stream(void (*visit)(struct pl_stream *))
+void pl_streams_each(void (*visit)(struct pl_stream *))
 {
 	const uint32_t top = shmt_load(&pl_fdtable_top);
 	uint32_t fd;
@@ -62,7 +61,7 @@ void pl_streams_claim(void)
 {
 	if (!streams)
 		return;
-	each_stream(claim_visit);
+	pl_streams_each(claim_visit);
 }
 
 static void share_visit(struct pl_stream *s)
@@ -74,7 +73,7 @@ static void share_visit(struct pl_stream *s)
 static void before_fork(void)
 {
 	if (streams)
-		each_stream(share_visit);
+		pl_streams_each(share_visit);
 }
 
 int pl_streams_init(uint32_t count)
@@ -96,6 +95,7 @@ int pl_streams_init(uint32_t count)
 static void forked_visit(struct pl_stream *s)
 {
 	s->inflight = 0;
+	s->receives = 0;
 }
 
 void pl_streams_forked(void)
@@ -105,7 +105,7 @@ void pl_streams_forked(void)
 	pl_join_forked();
 	pl_epset_forked();
 	if (streams)
-		each_stream(forked_visit);
+		pl_streams_each(forked_visit);
 }
 
 /* The process's side of a record; its first sight of this life of the record makes it. */
@@ -134,6 +134,7 @@ static struct pl_stream *adopt(int fd, uint64_t was)
 	enum pl_lock_result lock;
 	struct coloc_record_shared *rec = NULL;
 	struct pl_stream *s = NULL;
+	bool waited_for = false;
 	enum pl_kind kind;
 
 	if (pl_process_waits()) /* nothing can be found out now: no thread waits for another */
@@ -153,7 +154,7 @@ static struct pl_stream *adopt(int fd, uint64_t was)
 			pl_record_claim(rec);
 			shmt_add(&s->fds, 1);
 			shmt_add(&s->inflight, 1);
-			pl_epset_adopt(fd, s);
+			waited_for = pl_epset_adopt(fd, s);
 			if (fd <= STDERR_FILENO)
 				pl_stream_standard(s);
 		} else {
@@ -163,7 +164,18 @@ static struct pl_stream *adopt(int fd, uint64_t was)
 		(void)pl_fd_set(fd, was, kind);
 	}
 	pl_unlock(&adopt_lock, lock);
+	if (waited_for)
+		pl_stream_waits(s, fd);
 	return s;
+}
+
+bool pl_stream_waits_already(uint64_t entry)
+{
+	const struct pl_stream *s = &streams[PL_ENTRY_INDEX(entry)];
+
+	return shmt_load_relaxed(&s->receives) &&
+	       !(shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_RECEIVERS) &&
+	       !pl_stream_wants_attach(s);
 }
 
 struct pl_stream *pl_stream_get_slow(int fd, uint64_t entry)
@@ -324,10 +336,12 @@ static void end_number(int fd, enum pl_kind into)
 	case PL_STREAM:
 		s = &streams[PL_ENTRY_INDEX(entry)];
 		shmt_add(&s->inflight, 1);
-		if (shmt_sub(&s->fds, 1) == 1 && s->rec)
+		if (shmt_sub(&s->fds, 1) == 1 && s->rec) {
 			last_close(s, fd);
-		else if (fd <= STDERR_FILENO && s->rec)
+			pl_stream_receives_no_more(s);
+		} else if (fd <= STDERR_FILENO && s->rec) {
 			standard_ends(s);
+		}
 		pl_stream_put(s);
 		break;
 	case PL_EPOLL:
@@ -398,5 +412,5 @@ static void stay_visit(struct pl_stream *s)
 void pl_streams_stay(enum coloc_reason reason)
 {
 	stay_reason = reason;
-	each_stream(stay_visit);
+	pl_streams_each(stay_visit);
 }

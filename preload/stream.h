@@ -26,6 +26,8 @@ struct pl_stream {
 	uint32_t same_kernel; /* both ends run on one kernel: processor numbers compare */
 	uint32_t broken;      /* atomic; its segment could not be mapped: the kernel alone */
 	uint32_t verified;    /* the other end's evidence fitted */
+	uint32_t receives;    /* atomic; 1 = this process is one of its receivers */
+	uint32_t asked;	      /* relaxed; how often others were looked for since */
 	struct shmt_dir tx, rx;
 	struct shmt_seg_shared *seg;
 	uint32_t side;
@@ -55,6 +57,10 @@ void pl_streams_claim(void);
 /** pl_streams_forked() - in a fork child: no call of the parent's other threads is under way here
  */
 void pl_streams_forked(void);
+
+/** pl_streams_each() - called with every stream that a descriptor of this process names, once per
+ * descriptor */
+void pl_streams_each(void (*visit)(struct pl_stream *s));
 
 /** pl_streams_stay() - pl_stream_stay() for every stream that this process has a descriptor of */
 void pl_streams_stay(enum coloc_reason reason);
@@ -157,6 +163,34 @@ void pl_stream_shut(struct pl_stream *s);
 
 /** pl_stream_shut_rd() - so is what is received, once the ring is empty */
 void pl_stream_shut_rd(struct pl_stream *s);
+
+void pl_stream_receives_slow(struct pl_stream *s);
+
+/**
+ * pl_stream_receives() - this process receives from it, or waits for something to receive
+ * While several processes do, it receives by TCP (holders.c). After it was attached, if it could
+ * be; before anything is left unread, or waited for.
+ */
+static inline void pl_stream_receives(struct pl_stream *s)
+{
+	if (PL_UNLIKELY(!shmt_load_relaxed(&s->receives) ||
+			(shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_RECEIVERS)))
+		pl_stream_receives_slow(s);
+}
+
+/** pl_stream_receives_no_more() - its last descriptor here is closed */
+void pl_stream_receives_no_more(struct pl_stream *s);
+
+/** pl_stream_waits() - attached as far as can be, and one of its receivers: before a wait for it */
+static inline void pl_stream_waits(struct pl_stream *s, int fd)
+{
+	if (pl_stream_wants_attach(s))
+		pl_stream_attach(s, fd);
+	pl_stream_receives(s);
+}
+
+/** pl_stream_waits_already() - pl_stream_waits() has nothing to do for a number of this entry */
+bool pl_stream_waits_already(uint64_t entry);
 
 /** pl_stream_reason() - why it is not on a ring */
 void pl_stream_reason(struct pl_stream *s, enum coloc_reason reason);

@@ -65,7 +65,6 @@ struct ra_note {
 	uint8_t side;
 	bool pending;	       /* stands in agent.waits */
 	bool recheck;	       /* stands in agent.rechecks */
-	bool refused;	       /* the receiving direction is out of use for good */
 	uint32_t backoff_ms;   /* before the next offer, 0 = none failed so far */
 	uint32_t inode;	       /* of the socket, 0 = not known */
 	uint64_t stuck;	       /* 1 + user.births when first seen half made, see reclaim.c */

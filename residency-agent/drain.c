@@ -149,15 +149,18 @@ static void set_flags(struct shmt_seg_shared *seg, unsigned int side)
 static void clear_flags(const struct coloc_record_shared *record, const struct ra_note *note,
 			struct shmt_seg_shared *seg)
 {
+	const struct shmt_dir rx = direction(seg, !note->side);
 	const uint32_t flags = shmt_load(&record->flags);
 
 	/* While older bytes lie in the stash, none may come by a ring. */
-	if (!note->refused && !ra_stash_pending(record) && !(flags & COLOC_RECORD_SHUT_RD))
+	if (!ra_stash_pending(record) && !(flags & (COLOC_RECORD_SHUT_RD | COLOC_RECORD_STUCK)))
 		shmt_and(&seg->dir[!note->side].flags, ~(uint32_t)SHMT_DIR_REFUSED);
 	if (!(flags & COLOC_RECORD_SHUT_WR))
 		shmt_and(&seg->dir[note->side].flags, ~(uint32_t)SHMT_DIR_STOPPED);
 	if (shmt_load(&record->flags) & COLOC_RECORD_STAYS)
 		set_flags(seg, note->side);
+	if (shmt_load(&record->flags) & COLOC_RECORD_RECEIVERS)
+		shmt_rx_refuse(&rx);
 }
 
 void ra_drain_over(struct ra_agent *agent, struct ra_user *user, uint32_t index)

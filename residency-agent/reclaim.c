@@ -227,14 +227,15 @@ void ra_reclaim_beat(struct ra_agent *agent)
 }
 
 /* A receiver that was killed inside the kernel is counted there for ever: S must not open again. */
-static void refuse_if_stuck(struct ra_agent *agent, struct ra_note *note)
+static void refuse_if_stuck(struct ra_agent *agent, struct coloc_record_shared *record,
+			    const struct ra_note *note)
 {
 	struct shmt_seg_shared *seg = ra_record_seg(agent, note);
 	const struct shmt_dir dir = {.shared = seg ? &seg->dir[!note->side] : NULL};
 
 	if (!seg || shmt_load(&dir.shared->in_kernel) == 0)
 		return;
-	note->refused = true;
+	shmt_or(&record->flags, COLOC_RECORD_STUCK);
 	shmt_rx_refuse(&dir);
 }
 
@@ -253,7 +254,7 @@ void ra_reclaim_proc(struct ra_agent *agent, const struct ra_proc *proc)
 		ra_reclaim_check(agent, user, index);
 		/* Not over: another process has it. */
 		if (shmt_load(&record->state) == COLOC_RECORD_LIVE)
-			refuse_if_stuck(agent, ra_note_get(agent, user, index));
+			refuse_if_stuck(agent, record, ra_note_get(agent, user, index));
 	}
 }
 

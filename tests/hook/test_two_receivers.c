@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Two processes at one end: what one of them leaves unread is told to the other by each kind of
+ * wait that begins then; when one is left, or one only sends, the stream goes by ring.
+ */
+
+#include <sys/epoll.h>
+#include <sys/select.h>
+
+#include "t.h"
+
+#define BURST 5000u
+#define TAKEN 130u
+
+static struct t_pair pair;
+static int to_child[2], to_parent[2];
+
+static void say(const int pipe[2])
+{
+	T_EQ(T_OK(write(pipe[1], "x", 1)), 1);
+}
+
+static void hear(const int pipe[2])
+{
+	char byte;
+
+	T_EQ(T_OK(read(pipe[0], &byte, 1)), 1);
+}
+
+static void make_pipes(void)
+{
+	T_OK(pipe(to_child));
+	T_OK(pipe(to_parent));
+}
+
+static void drop_pipes(void)
+{
+	for (int i = 0; i < 2; i++) {
+		T_OK(close(to_child[i]));
+		T_OK(close(to_parent[i]));
+	}
+}
+
+/* ---- what one leaves, the other is told of ---------------------------------------------------- */
+
+enum way { BY_POLL, BY_SELECT, BY_LEVEL, BY_EDGE, BY_INHERITED, BY_POLL_OF_SET, WAYS };
+
+static int set_of(enum way way, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN | (way == BY_EDGE ? EPOLLET : 0)};
+	const int set = (int)T_OK(epoll_create1(0));
+
+	T_OK(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event));
+	return set;
+}
+
+/* Is @fd, which is in @set for ways that need one, told to have something? */
+static bool is_told(enum way way, int fd, int set, int ms)
+{
+	struct timeval timeout = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	struct pollfd p = {.fd = way == BY_POLL_OF_SET ? set : fd, .events = POLLIN};
+	struct epoll_event event;
+	fd_set in;
+
+	switch (way) {
+	case BY_POLL:
+	case BY_POLL_OF_SET:
+		return T_OK(poll(&p, 1, ms)) == 1;
+	case BY_SELECT:
+		FD_ZERO(&in);
+		FD_SET(fd, &in);
+		return T_OK(select(fd + 1, &in, NULL, NULL, &timeout)) == 1;
+	default:
+		return T_OK(epoll_wait(set, &event, 1, ms)) == 1;
+	}
+}
+
+static enum way child_way;
+static int child_set;
+
+static void child_waits(void *arg)
+{
+	const enum way way = child_way;
+	const int set = way == BY_INHERITED ? child_set : set_of(way, pair.b);
+
+	(void)arg;
+	T_EQ(is_told(way, pair.b, set, 0), false);
+	say(to_parent);
+	hear(to_child);
+	T_EQ(is_told(way, pair.b, set, 2000), true);
+	t_recv(pair.b, BURST - TAKEN, 3, TAKEN);
+	T_EQ(is_told(way, pair.b, set, 0), false);
+	say(to_parent);
+}
+
+/* The parent has used the stream; a child waits for it, and then the parent leaves bytes. */
+static void parent_leaves(enum way way)
+{
+	pid_t pid;
+
+	make_pipes();
+	t_open_hot(&pair);
+	child_way = way;
+	if (way == BY_INHERITED) {
+		child_set = set_of(way, pair.b);
+		T_EQ(is_told(way, pair.b, child_set, 0), false);
+	}
+	pid = t_child(child_waits, NULL);
+	hear(to_parent);
+	t_send(pair.a, BURST, 3, 0);
+	t_recv(pair.b, TAKEN, 3, 0);
+	say(to_child);
+	hear(to_parent);
+	t_join(pid);
+	/* The parent alone again. */
+	t_hot(&pair);
+	t_close(&pair);
+	if (way == BY_INHERITED)
+		T_OK(close(child_set));
+	drop_pipes();
+}
+
+static void child_receives(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 200; i++) {
+		t_recv(pair.b, 700, 4, 0);
+		t_send(pair.b, 700, 5, 0);
+	}
+	say(to_parent);
+	hear(to_child);
+	t_recv(pair.b, TAKEN, 3, 0);
+	say(to_parent);
+	hear(to_child);
+}
+
+/* A connection that only the child has used, and taken to the ring, so far. */
+static void child_leaves(enum way way)
+{
+	const int set = (int)T_OK(epoll_create1(0));
+	struct epoll_event event = {.events = EPOLLIN | (way == BY_EDGE ? EPOLLET : 0)};
+	pid_t pid;
+
+	make_pipes();
+	t_open(&pair, T_V4);
+	pid = t_child(child_receives, NULL);
+	for (int i = 0; i < 200; i++) {
+		t_send(pair.a, 700, 4, 0);
+		t_recv(pair.a, 700, 5, 0);
+	}
+	hear(to_parent);
+	t_send(pair.a, BURST, 3, 0);
+	say(to_child);
+	hear(to_parent);
+	T_OK(epoll_ctl(set, EPOLL_CTL_ADD, pair.b, &event));
+	T_EQ(is_told(way, pair.b, set, 2000), true);
+	t_recv(pair.b, BURST - TAKEN, 3, TAKEN);
+	T_EQ(is_told(way, pair.b, set, 0), false);
+	say(to_child);
+	t_join(pid);
+	t_close(&pair);
+	T_OK(close(set));
+	drop_pipes();
+}
+
+/* ---- by ring all the same --------------------------------------------------------------------- */
+
+static void both_ways(int out, int in, int rounds)
+{
+	for (int i = 0; i < rounds; i++) {
+		t_send(out, 1000, 6, 0);
+		t_recv(in, 1000, 6, 0);
+	}
+}
+
+static void receives_once(void *arg)
+{
+	(void)arg;
+	t_recv(pair.b, 10, 3, 0);
+}
+
+/* A child that receives makes it TCP; it is over with the child. */
+static void alone_again(void)
+{
+	struct t_stream stream;
+	uint64_t moved;
+	pid_t pid;
+
+	t_open_hot(&pair);
+	pid = t_child(receives_once, NULL);
+	t_send(pair.a, 10, 3, 0);
+	t_join(pid);
+	if (t_stream(pair.b, &stream))
+		T_CHECK(t_mode() != T_RING || !strcmp(stream.reason, "receivers"));
+	moved = t_moved_begin(pair.a);
+	both_ways(pair.a, pair.b, 500);
+	t_moved_end(pair.a, moved);
+	t_close(&pair);
+}
+
+#define BULK (4u << 20)
+
+static void sends_all(void *arg)
+{
+	(void)arg;
+	t_send(pair.b, BULK, 7, 0);
+}
+
+static void echoes(void *arg)
+{
+	static uint8_t buf[65536];
+	size_t left = BULK;
+	ssize_t n;
+
+	(void)arg;
+	while (left) {
+		n = T_OK(recv(pair.a, buf, sizeof(buf), 0));
+		T_CHECK(n > 0);
+		left -= (size_t)n;
+		for (ssize_t done = 0; done < n;)
+			done += T_OK(send(pair.a, buf + done, (size_t)(n - done), 0));
+	}
+}
+
+/* The client that forks: a child sends, the parent receives what comes back. */
+static void child_only_sends(void)
+{
+	struct t_stream before = {0}, after = {0};
+	struct t_thread echo;
+	uint64_t ring, tcp;
+	pid_t pid;
+
+	t_open_hot(&pair);
+	(void)t_stream(pair.b, &before);
+	pid = t_child(sends_all, NULL);
+	t_thread_start(&echo, echoes, NULL);
+	t_recv(pair.b, BULK, 7, 0);
+	t_join(pid);
+	t_thread_join(&echo);
+	if (t_stream(pair.b, &after) && t_mode() == T_RING) {
+		ring = after.rx_ring_bytes - before.rx_ring_bytes;
+		tcp = after.rx_tcp_bytes - before.rx_tcp_bytes;
+		printf("received by ring: %llu of %llu\n", (unsigned long long)ring,
+		       (unsigned long long)(ring + tcp));
+		T_CHECK(strcmp(after.reason, "receivers") != 0);
+		T_CHECK(ring > 0);
+	}
+	t_close(&pair);
+}
+
+int main(void)
+{
+	for (int way = 0; way < WAYS; way++)
+		parent_leaves((enum way)way);
+	for (int way = 0; way < BY_INHERITED; way++)
+		child_leaves((enum way)way);
+	alone_again();
+	child_only_sends();
+	return 0;
+}
