@@ -253,7 +253,7 @@ void m_closed(int actor, int var)
 	unref(file, w->actor[actor].proc, var_of(actor, var)->fd);
 }
 
-bool m_proc_may_end(int proc)
+bool m_proc_may_end(int proc, bool killed)
 {
 	int count[FILES] = {0}, i;
 
@@ -267,6 +267,10 @@ bool m_proc_may_end(int proc)
 
 		if (!count[i])
 			continue;
+		/* What a killed process leaves unread in a ring is an end, not a reset: a limit. */
+		if (killed && refs == count[i] && w->file[i].kind == FK_STREAM &&
+		    m_unread(m_in(&w->file[i])))
+			return false;
 		if (refs == count[i])
 			w->file[i].refs = 1;
 		may = may_end(&w->file[i]);

@@ -229,6 +229,7 @@ void op_recv(const struct op *op)
 	if (m_busy(r.file) || m_in(r.file)->full || m_in(r.file)->sending ||
 	    (r.peek && op->overlap && !all) || (r.call == R_SPLICE && m_end(r.file)->lowat > 1) ||
 	    (waits && !op->overlap && !m_end(r.file)->rcvtimeo) ||
+	    (m_end(r.file)->rcvtimeo && m_in(r.file)->lazy && unread) ||
 	    (op->overlap && (r.nonblock || m_end(r.file)->rcvtimeo))) {
 		skip();
 		return;

@@ -357,7 +357,7 @@ static void end_process(int victim, int number)
 		if (w->actor[i].proc == proc && w->actor[i].pending >= 0)
 			break;
 	if (proc < 0 || w->proc[proc].parent != w->actor[me].proc || proc == w->actor[me].proc ||
-	    !m_proc_may_end(proc) || i < ACTORS) {
+	    !m_proc_may_end(proc, number == SIGKILL) || i < ACTORS) {
 		skip();
 		return;
 	}

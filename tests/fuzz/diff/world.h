@@ -149,7 +149,8 @@ bool m_may_close(int actor, int var);
 void m_closed(int actor, int var);
 /** m_proc_ended() - all its numbers are */
 void m_proc_ended(int proc);
-bool m_proc_may_end(int proc);
+/** m_proc_may_end() - would the end of @proc, by itself or @killed, have a certain outcome? */
+bool m_proc_may_end(int proc, bool killed);
 
 /* poll bits of a file: what must be reported, and what may be */
 struct m_ready {
