@@ -85,7 +85,8 @@ struct coloc_record_tx_shared {
 	uint64_t last_ns;   /* when a message was last sent, on the shim's own clock */
 	uint32_t in_kernel; /* atomic; senders inside a kernel send */
 	uint32_t gap_us;    /* smoothed gap between messages */
-	uint64_t reserved;
+	uint32_t opening;   /* atomic, under the lock; its holder is between opening and sending */
+	uint32_t reserved;
 };
 
 struct coloc_record_rx_shared {

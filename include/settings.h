@@ -28,7 +28,7 @@
 		"messages per second, sustained over 64 messages, that make small ones worth it") \
 	SETTING(switch, open_gap_us, 2000, 0, 1000000,                                            \
 		"a sender opens the ring behind a small message if its last gaps were shorter")   \
-	SETTING(switch, first_piece_bytes, 4096, 1, 1048576,                                      \
+	SETTING(switch, first_piece_bytes, 512, 1, 1048576,                                       \
 		"how much of a large message goes by TCP to wake a sleeping reader")              \
 	SETTING(wait, spin_us, 100, 0, 10000,                                                     \
 		"longest time a reader or writer looks at the ring before it sleeps; 0 = never")  \

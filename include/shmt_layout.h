@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define SHMT_MAGIC	      0x314d4853434f4c43ULL /* "CLOCSHM1" */
-#define SHMT_VERSION	      1u
+#define SHMT_VERSION	      2u
 #define SHMT_LINE	      64
 #define SHMT_PAGE	      4096
 #define SHMT_GUESTS_MAX	      64u

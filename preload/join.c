@@ -30,7 +30,7 @@ void pl_join_forked(void)
 /* ---- facts from the kernel ---------------------------------------------------------------------
  */
 
-int pl_stream_bytes(int fd, uint64_t *ret_read, uint64_t *ret_sent, uint32_t *ret_unsent)
+int pl_stream_bytes(int fd, uint64_t *ret_read, uint64_t *ret_sent)
 {
 	struct tcp_info before, info;
 	socklen_t len = sizeof(info);
@@ -38,11 +38,9 @@ int pl_stream_bytes(int fd, uint64_t *ret_read, uint64_t *ret_sent, uint32_t *re
 
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return -errno;
-	if (ret_sent) {
+	if (ret_sent)
 		*ret_sent =
 			info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
-		*ret_unsent = info.tcpi_notsent_bytes;
-	}
 	while (ret_read) {
 		before = info;
 		if (pl_real.ioctl(fd, SIOCINQ, &queued) < 0 ||
@@ -68,8 +66,7 @@ bool pl_stream_resync(struct pl_stream *s, int fd)
 {
 	uint64_t consumed;
 
-	if (shmt_load(&s->rx.shared->in_kernel) != 0 ||
-	    pl_stream_bytes(fd, &consumed, NULL, NULL) < 0 ||
+	if (shmt_load(&s->rx.shared->in_kernel) != 0 || pl_stream_bytes(fd, &consumed, NULL) < 0 ||
 	    consumed <= shmt_load(&s->rx.shared->tcp_read))
 		return false;
 	shmt_rx_took(&s->rx, consumed - shmt_load(&s->rx.shared->tcp_read));
@@ -249,8 +246,7 @@ static void attach_rx(struct pl_stream *s, int fd)
 	/* A1 pairs with A2 in rx.c: a receiver raises unattached, then looks at attach. */
 	if (shmt_load(&rx->attach) != 2) {
 		shmt_store(&rx->attach, 1);
-		if (shmt_load(&rx->unattached) == 0 &&
-		    pl_stream_bytes(fd, &consumed, NULL, NULL) == 0) {
+		if (shmt_load(&rx->unattached) == 0 && pl_stream_bytes(fd, &consumed, NULL) == 0) {
 			(void)pl_stream_evidence(fd, &s->seg->end[s->side].evidence);
 			shmt_rx_attach(&s->rx, consumed);
 			if (shmt_load(&s->rec->flags) &

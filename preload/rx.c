@@ -168,8 +168,11 @@ static ssize_t receive_tcp(struct call *c, int flags)
 	return n;
 }
 
-/* tcp_read < open_at, nobody else inside: those bytes first. Under the lock. */
-static ssize_t receive_limited(struct call *c, uint64_t missing)
+/*
+ * tcp_read < open_at, nobody else inside: those bytes first. Under the lock.
+ * @certain: they are to come, for the sender has gone on to the ring
+ */
+static ssize_t receive_limited(struct call *c, uint64_t missing, bool certain)
 {
 	const struct shmt_dir *dir = &c->s->rx;
 	const size_t room = c->v->total - c->done;
@@ -182,7 +185,7 @@ static ssize_t receive_limited(struct call *c, uint64_t missing)
 		/* Somebody may have read behind our back (stdio, a raw system call). */
 		if (pl_stream_resync(c->s, c->fd))
 			return -ESTALE;
-		if (c->nonblock)
+		if (c->nonblock || !certain)
 			return -EAGAIN;
 		/* Under the lock, but for bytes that are certain to come. */
 		pl_undo_push(PL_UNDO_LOCK, &c->s->rec->rx.lock);
@@ -313,6 +316,7 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 	/* This order: none inside, then tcp_read, means that tcp_read is exact. */
 	inside = shmt_load(&s->rx.shared->in_kernel);
 	missing = shmt_rx_missing(&s->rx);
+	avail = shmt_rx_avail(&s->rx, *ctl, tail);
 	if (missing) {
 		/*
 		 * Another thread's bytes: it is on its way out. In a signal handler that
@@ -321,16 +325,22 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		 */
 		const bool own = lock == PL_LOCK_NESTED || inside_of == &s->rx;
 
-		if (own || inside) {
+		if (own || (inside && (avail || c->nonblock))) {
 			*ret = -EAGAIN;
 			step = own || c->nonblock ? STEP_GOT : STEP_OTHERS;
 			goto out;
 		}
-		*ret = receive_limited(c, missing);
-		step = *ret == -ESTALE ? STEP_AGAIN : STEP_GOT;
-		goto out;
+		if (!inside) {
+			*ret = receive_limited(c, missing, avail != 0);
+			step = *ret == -ESTALE ? STEP_AGAIN : STEP_GOT;
+			if (*ret != -EAGAIN || avail || c->nonblock)
+				goto out;
+		}
+		/* Nothing of them yet, nor of the ring: the sender may have given up. */
+		step = SHMT_CTL_MODE(*ctl) == SHMT_RING ? STEP_EMPTY : STEP_AGAIN;
+		if (step == STEP_EMPTY)
+			goto out;
 	}
-	avail = shmt_rx_avail(&s->rx, *ctl, tail);
 	if (avail < 0) {
 		/* Not if a handler has only moved both between our two looks. */
 		if (tail == shmt_load(&s->rx.shared->tail) &&

@@ -214,9 +214,9 @@ static inline bool pl_region_lost(void)
 }
 
 /** pl_stream_bytes() - bytes the program consumed from the kernel, and passed to it; 0 or -Exxx
- * @ret_unsent: bytes that have not left the kernel yet. Exact: tests/platform/ proves it.
+ * Exact: tests/platform/ proves it.
  */
-int pl_stream_bytes(int fd, uint64_t *ret_read, uint64_t *ret_sent, uint32_t *ret_unsent);
+int pl_stream_bytes(int fd, uint64_t *ret_read, uint64_t *ret_sent);
 
 /** pl_stream_resync() - bytes were consumed behind our back: tcp_read is the kernel's count again
  * Under the receive lock. true: it was too small.

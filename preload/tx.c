@@ -5,12 +5,13 @@
  * Modes TCP and LEAVING send by the kernel; WAKING and RING copy into the ring and publish by CAS.
  * A failed publish means that the reader went to sleep: the same bytes then go by TCP and wake it.
  *
- * Opening: send a first piece by TCP, and open the ring behind it if no other sender is inside the
- * kernel. A sender raises tx.in_kernel and looks at the word under the lock, and the opener holds
- * it from its look at in_kernel to the end, so no byte is sent behind its back. open_at comes from
- * the kernel's own count: bytes that were sent out of our sight are in it. The piece must really
- * leave: what Nagle or a cork holds back is pushed. Signals are blocked meanwhile: no handler of
- * this thread sends.
+ * Opening: the ring is opened behind a first piece, which then goes by TCP and wakes the reader, if
+ * no other sender is inside the kernel. A sender raises tx.in_kernel and looks at the word under
+ * the lock, and the opener holds it from its look at in_kernel until the piece is sent, so no byte
+ * is sent behind its back. open_at comes from the kernel's own count: bytes that were sent out of
+ * our sight are in it. The piece must really leave: what Nagle or a cork holds back is pushed.
+ * Signals are blocked meanwhile: no handler of this thread sends. Who dies at it leaves
+ * tx.opening set, and the next one under the lock closes the ring again.
  *
  * Full ring: while the reader moves, wait for room or write short; when it does not move, leave for
  * TCP, whose back-pressure is the kernel's.
@@ -18,6 +19,7 @@
 #include "io.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -39,6 +41,8 @@
 #define NAPS_NS		 10000000u /* then it leaves */
 #define NAPS_NONBLOCK_NS 2000000u
 #define SLOW_MAX	 12u
+#define WORTH_BYTES	 8192u /* so much at once is worth a ring whatever comes after it */
+#define FILE_PIECE_BYTES 4096u
 #define LEAVE_FLAGS	 (SHMT_DIR_REFUSED | SHMT_DIR_STOPPED | SHMT_DIR_CLOSED)
 
 /* One sending call: from the caller's memory, or from a file. */
@@ -133,14 +137,13 @@ static bool expects_more(struct call *c, uint64_t now)
 {
 	struct pl_stream *s = c->s;
 	const uint64_t gap_ns = now - shmt_load_relaxed(&s->last_send_ns);
-	const int64_t piece = pl_setting(switch_first_piece_bytes);
 
 	if (shmt_load_relaxed(&s->opened)) { /* the last opening was for nothing */
 		shmt_store_relaxed(&s->opened, 0);
 		if (shmt_load_relaxed(&s->open_fails) < FAILS_MAX)
 			(void)shmt_bump(&s->open_fails);
 	}
-	if (pl.policy == PL_POLICY_ALWAYS || c->total - c->done >= 2 * (size_t)piece)
+	if (pl.policy == PL_POLICY_ALWAYS || c->total - c->done >= WORTH_BYTES)
 		return true;
 	if (gap_ns > (uint64_t)pl_setting(switch_open_gap_us) * 1000)
 		return false;
@@ -169,42 +172,109 @@ static void push(int fd)
 		(void)pl_real.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &off, sizeof(off));
 }
 
-static void open_behind(struct call *c)
+/* A lock of the sending direction, and nothing left half done by who died with it. */
+static enum pl_lock_result lock_tx(struct pl_stream *s)
+{
+	const enum pl_lock_result lock = pl_lock(&s->rec->tx.lock);
+
+	if (PL_UNLIKELY(shmt_load_relaxed(&s->rec->tx.opening)) && pl_attached(s)) {
+		shmt_tx_unopen(&s->tx);
+		shmt_store(&s->rec->tx.opening, 0);
+	}
+	return lock;
+}
+
+/* The first @len bytes, without waiting. */
+static ssize_t send_piece(struct call *c, size_t len, const void *buf)
+{
+	struct iovec slice[SLICES] = {{(void *)(uintptr_t)buf, len}};
+	struct msghdr msg = {.msg_iov = slice, .msg_iovlen = 1};
+	const int flags = (c->flags & ~MSG_MORE) | MSG_DONTWAIT | (c->done ? MSG_NOSIGNAL : 0);
+	ssize_t n;
+
+	if (c->v)
+		msg.msg_iovlen = pl_vec_slice(c->v, c->done, len, slice, SLICES);
+	n = msg.msg_iovlen == 1 ? pl_real.send(c->fd, slice[0].iov_base, slice[0].iov_len, flags)
+				: pl_real.sendmsg(c->fd, &msg, flags);
+	return n < 0 ? -errno : n;
+}
+
+/* Under the lock, with signals blocked. Return: as open_and_send() */
+static ssize_t open_behind(struct call *c, size_t len, const void *buf)
 {
 	struct pl_stream *s = c->s;
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
-	enum pl_lock_result lock;
-	sigset_t all, before;
-	uint32_t unsent;
+	uint32_t unsent = 0;
 	uint64_t sent;
+	ssize_t n = 0;
 
-	sigfillset(&all);
-	if (pthread_sigmask(SIG_BLOCK, &all, &before) != 0)
-		return;
-	lock = pl_lock_try(&tx->lock);
-	if (lock != PL_LOCK_TAKEN)
-		goto out;
 	/* T1 pairs with T2: nobody is inside, and nobody comes in while we hold the lock. */
-	if (shmt_load(&tx->in_kernel) == 0 && pl_stream_bytes(c->fd, NULL, &sent, &unsent) == 0) {
-		if (unsent)
-			push(c->fd);
-		if (shmt_tx_open(&s->tx, sent)) {
+	if (shmt_load(&tx->in_kernel) != 0 || pl_stream_bytes(c->fd, NULL, &sent) < 0)
+		return 0;
+	shmt_store(&tx->opening, 1);
+	if (shmt_tx_open(&s->tx, sent + len)) {
+		n = send_piece(c, len, buf);
+		if (n == (ssize_t)len) {
 			shmt_count(&tx->switches, 1);
 			shmt_add_relaxed(&pl.local->totals.switches_to_ring, 1);
 			shmt_store_relaxed(&s->opened, 1);
-			shmt_store_relaxed(&s->looked_ns, shmt_load_relaxed(&s->last_send_ns));
+			shmt_store_relaxed(&s->looked_ns, pl_now_ns());
+			if (pl_real.ioctl(c->fd, SIOCOUTQNSD, &unsent) == 0 && unsent)
+				push(c->fd);
+		} else {
+			shmt_tx_unopen(&s->tx);
+			c->stop = n > 0 && c->nonblock;
 		}
 	}
-	pl_unlock(&tx->lock, lock);
-out:
+	shmt_store(&tx->opening, 0);
+	return n == -EAGAIN ? 0 : n;
+}
+
+/*
+ * Return: how much of the first piece was sent, all: and the ring is open behind it; 0: nothing, go
+ * on by TCP; -Exxx. A cancellation waits: it would leave the lock behind.
+ */
+static ssize_t open_and_send(struct call *c)
+{
+	struct pl_stream *s = c->s;
+	const size_t setting = (size_t)pl_setting(switch_first_piece_bytes);
+	char buf[FILE_PIECE_BYTES];
+	size_t len = c->total - c->done;
+	enum pl_lock_result lock;
+	sigset_t all, before;
+	int cancel;
+	ssize_t n = 0;
+
+	if (len > setting)
+		len = setting;
+	if (!c->v) {
+		n = pread(c->in_fd, buf, len < sizeof(buf) ? len : sizeof(buf),
+			  c->file_off + (off_t)c->done);
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		len = (size_t)n;
+		n = 0;
+	}
+	sigfillset(&all);
+	if (pthread_sigmask(SIG_BLOCK, &all, &before) != 0)
+		return 0;
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	lock = pl_lock_try(&s->rec->tx.lock);
+	if (lock == PL_LOCK_TAKEN) {
+		if (!shmt_load_relaxed(&s->rec->tx.opening))
+			n = open_behind(c, len, buf);
+		pl_unlock(&s->rec->tx.lock, lock);
+	}
+	(void)pthread_setcancelstate(cancel, &cancel);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return n;
 }
 
 /* T2: enter a kernel send under the lock; false: the ring is open, look again */
 static bool enter_kernel(struct pl_stream *s)
 {
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
-	const enum pl_lock_result lock = pl_lock(&tx->lock);
+	const enum pl_lock_result lock = lock_tx(s);
 	enum shmt_mode mode = SHMT_TCP;
 
 	if (pl_attached(s))
@@ -230,17 +300,13 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 	struct pl_stream *s = c->s;
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
 	const bool attached = pl_attached(s);
-	const uint32_t attach = pl_gate_attach();
 	const uint64_t now = attached ? pl_now_ns() : 0;
-	size_t len = c->total - c->done;
-	bool open = false;
-	ssize_t n;
+	ssize_t n = 0;
 
-	if (attached && SHMT_CTL_MODE(ctl) == SHMT_TCP && len && may_open(s, c->fd))
-		open = expects_more(c, now);
-	if (open && len > (size_t)pl_setting(switch_first_piece_bytes))
-		len = (size_t)pl_setting(switch_first_piece_bytes);
-	{
+	if (attached && SHMT_CTL_MODE(ctl) == SHMT_TCP && c->done < c->total &&
+	    may_open(s, c->fd) && expects_more(c, now))
+		n = open_and_send(c);
+	if (n == 0) {
 		uint32_t *inside __attribute__((cleanup(lower))) =
 			enter_kernel(s) ? &tx->in_kernel : NULL;
 
@@ -250,15 +316,13 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 			return -ESTALE;
 		}
 		pl_undo_push(PL_UNDO_COUNT, inside);
-		n = kernel_send(c, len);
+		n = kernel_send(c, c->total - c->done);
 	}
 	if (attached && (n == -EPIPE || n == -ECONNRESET || n == -ETIMEDOUT || n == -ENOTCONN))
 		pl_stream_shut(s);
 	if (n > 0) {
 		shmt_count(&tx->tcp_bytes, (uint64_t)n);
 		shmt_store_relaxed(&s->last_send_ns, now);
-		if (open && pl_gate_attach() == attach)
-			open_behind(c);
 	}
 	return n;
 }
@@ -307,7 +371,7 @@ static enum step send_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 {
 	struct pl_stream *s = c->s;
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
-	const enum pl_lock_result lock = pl_lock(&tx->lock);
+	const enum pl_lock_result lock = lock_tx(s);
 	const uint64_t now = pl_now_ns();
 	enum step step = STEP_DONE;
 	int64_t space;

@@ -4,9 +4,8 @@
  *
  * Invariants (checked by tests/model/, told in docs/protocol.md):
  *   I1 In mode TCP the ring is empty: tail is where the next ring run begins.
- *   I2 S opens only while R has not consumed all of the payload behind which it opens: so R looks
- * at the word before it sleeps again. R adds to tcp_read, then changes the word; S looks at the
- *      word, then at tcp_read, then changes the word by CAS: one of them notices the other.
+ *   I2 S opens before it sends the payload behind which it opens: whoever sleeps in the kernel is
+ *      woken by that, and looks at the word before it sleeps again.
  *   I3 At most one ring run lies between bytes sent by TCP, so open_at says it all: R reads the
  *      kernel's bytes up to open_at, then the ring up to head, then the kernel's again.
  *   I4 Nobody closes the ring at its head while a receiver is in the kernel without a limit, or it
@@ -33,7 +32,7 @@ bool shmt_tx_open(const struct shmt_dir *dir, uint64_t open_at)
 		/* X8 */
 		if ((shmt_load(&d->flags) & (no | SHMT_DIR_ATTACHED)) != SHMT_DIR_ATTACHED)
 			return false;
-		if (shmt_load(&d->in_kernel) > 1 || shmt_load(&d->tcp_read) >= open_at)
+		if (shmt_load(&d->in_kernel) > 1)
 			return false;
 		/* X1 acquire, pairs with X2: what R read before it went back to TCP is free. */
 		head = shmt_load_acquire(&d->tail) & (UINT64_MAX >> 2);
@@ -41,6 +40,17 @@ bool shmt_tx_open(const struct shmt_dir *dir, uint64_t open_at)
 		shmt_store(&d->open_at, open_at);
 	} while (!shmt_cas(&d->ctl, ctl, SHMT_CTL(head, SHMT_WAKING)));
 	return true;
+}
+
+void shmt_tx_unopen(const struct shmt_dir *dir)
+{
+	uint64_t ctl;
+
+	/* I4 is about order, and there is nothing in the ring. */
+	do {
+		ctl = shmt_load(&dir->shared->ctl);
+	} while ((SHMT_CTL_MODE(ctl) == SHMT_WAKING || SHMT_CTL_MODE(ctl) == SHMT_RING) &&
+		 !shmt_cas(&dir->shared->ctl, ctl, SHMT_CTL(SHMT_CTL_VALUE(ctl), SHMT_LEAVING)));
 }
 
 int64_t shmt_tx_space(const struct shmt_dir *dir, uint64_t ctl)
@@ -115,11 +125,9 @@ bool shmt_rx_enter(const struct shmt_dir *dir)
 
 void shmt_rx_exit(const struct shmt_dir *dir, size_t took)
 {
-	if (took) {
-		/* X9 before the change, pairs with X3 (I2); before in_kernel goes down. */
+	/* X9: before in_kernel goes down. */
+	if (took)
 		shmt_add(&dir->shared->tcp_read, took);
-		change_word(dir);
-	}
 	shmt_sub(&dir->shared->in_kernel, 1);
 }
 

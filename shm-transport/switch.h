@@ -28,13 +28,19 @@ struct shmt_dir {
 
 /* ---- sender ---------------------------------------------------------------------------------- */
 
-/** shmt_tx_open() - open the ring behind payload that is on its way by TCP
- * @open_at: all bytes ever sent by TCP. The caller serialises openings, no other sender is inside a
- * kernel send, and no signal handler can send meanwhile. The ring begins at R's tail.
- * Return: true: mode is WAKING. false, stay on TCP: R has consumed that payload too, refuses, is
- * not attached, or two receivers are in the kernel of which one might not be woken
+/** shmt_tx_open() - open the ring behind payload that the caller sends by TCP next
+ * @open_at: all bytes ever sent by TCP, with that payload (at least one byte). The caller
+ * serialises openings, no other sender is inside a kernel send before the payload is sent, and no
+ * signal handler can send meanwhile. The ring begins at R's tail. Return: true: mode is WAKING:
+ * send the payload, or else shmt_tx_unopen(). false, stay on TCP: R refuses, is not attached, or
+ * two receivers are in the kernel of which one might not be woken
  */
 bool shmt_tx_open(const struct shmt_dir *dir, uint64_t open_at);
+
+/** shmt_tx_unopen() - the payload could not be sent, or not all of it: TCP goes on. Nothing was
+ * published. Under the lock of the opening, by the opener or by who finds that it died.
+ */
+void shmt_tx_unopen(const struct shmt_dir *dir);
 
 /** shmt_tx_space() - free bytes of the ring when its head is that of @ctl; -EPROTO */
 int64_t shmt_tx_space(const struct shmt_dir *dir, uint64_t ctl);
@@ -63,7 +69,7 @@ void shmt_tx_stop(const struct shmt_dir *dir);
  */
 bool shmt_rx_enter(const struct shmt_dir *dir);
 
-/** shmt_rx_exit() - back from the kernel, having consumed @took bytes: S cannot open behind them */
+/** shmt_rx_exit() - back from the kernel, having consumed @took bytes */
 void shmt_rx_exit(const struct shmt_dir *dir, size_t took);
 
 /** shmt_rx_took() - @took bytes were consumed by a limited receive (RING, LEAVING) */

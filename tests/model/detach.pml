@@ -46,10 +46,13 @@ active proctype S()
 		tx_look();
 		if
 		:: m == TCP || m == LEAVING ->
-			kernel_send(sent);
 			if
-			:: m == TCP -> tx_open()
-			:: skip
+			:: m == TCP -> tx_open(sent)
+			:: ok = 0
+			fi;
+			if
+			:: !ok -> kernel_send(sent)
+			:: else
 			fi
 		:: m == WAKING || m == RING ->
 			if
@@ -377,15 +380,15 @@ look:	   atomic {
 		}
 		atomic { /* which of the two is first: threads.pml */
 			if
-			:: tcp_read < open_at && in_kernel == 0 -> goto limited
-			:: tcp_read < open_at && in_kernel > 0 ->
+			:: tcp_read < open_at && in_kernel == 0 && (h != tail || len(tcp) > 0) -> goto limited
+			:: tcp_read < open_at && in_kernel > 0 && h != tail ->
 				rx_lock = 0;
 				if
 				:: skip -> (in_kernel == 0 || tcp_read >= open_at || mode != m)
 				:: skip
 				fi;
 				goto next
-			:: tcp_read >= open_at
+			:: else
 			fi
 		}
 		if

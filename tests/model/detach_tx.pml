@@ -60,6 +60,7 @@ again:		if
 				TOUCH;
 				tx_look();
 				if
+				:: m == TCP && tx_in_kernel == 0 -> goto opening_it
 				:: m == TCP || m == LEAVING -> was = touching[ME]; raise()
 				:: m == WAKING || m == RING -> goto ring_open
 				fi
@@ -70,23 +71,17 @@ again:		if
 		:: was == 0 -> tx_in_kernel--
 		:: was != 0 ->
 			gate_wake(was);
-			tx_in_kernel--;
-			if
-			:: OPEN && m == TCP ->
-				atomic {
-					TOUCH;
-					TX_LOCK(_pid);
-					if
-					:: tx_in_kernel == 0
-					:: else -> tx_lock = NOBODY; goto next
-					fi
-				}
-				tx_open();
-				TX_UNLOCK
-			:: skip
-			fi
+			tx_in_kernel--
 		fi;
 		goto next;
+opening_it:	tx_open(v);
+		atomic {
+			TX_UNLOCK;
+			if
+			:: ok -> goto next
+			:: else -> goto again
+			fi
+		}
 ring_open:	if
 		:: h - tail < CAP ->
 			tx_publish(v);
@@ -158,7 +153,7 @@ endwait:		atomic {
 	   :: m == WAKING -> rx_answer()
 	   :: m == RING || m == LEAVING ->
 		if
-		:: tcp_read < open_at ->
+		:: tcp_read < open_at && (h != tail || len(tcp) > 0) ->
 endrest:		atomic {
 				len(tcp) > 0;
 				kernel_take(open_at - tcp_read);
@@ -167,7 +162,7 @@ endrest:		atomic {
 			}
 		:: tcp_read >= open_at && h != tail ->
 			ring_take()
-		:: tcp_read >= open_at && h == tail -> atomic { rx_settle(); ok = 0 }
+		:: h == tail && (tcp_read >= open_at || len(tcp) == 0) -> atomic { rx_settle(); ok = 0 }
 		fi
 	   fi
 	od

@@ -9,24 +9,19 @@
  * is, and pushes S out of a ring that holds unread bytes (shmt_rx_push_out()): the next bytes come by
  * TCP and make an edge.
  *
- * `told`: the kernel has reported bytes, and they were not read to the end (EAGAIN), as epoll(7)
- * wants it; nor was a ring seen since. A reader that waits again all the same is LAZY, and not served:
- * their edge does not come again, and S may open behind them while R sleeps. What would serve it is
- * HELD: refuse for the time of such a sleep.
+ * It may wait again with bytes unread that the kernel has reported: what S opens the ring behind comes
+ * after that, and makes an edge.
  */
 #ifndef N
 #define N 5
 #endif
 #define TCPCAP N /* a lazy reader must not stop the writer */
-#ifdef LAZY
-#define MAY_STOP skip
-#else
-#define MAY_STOP told = 0
-#endif
-#include "word.pml"
-
 bit edge = 0;
 byte woken = 0, tcp_hi = 0, ring_hi = 0;
+#define ARRIVES                                                                                    \
+	edge = 1;                                                                                  \
+	tcp_hi = sent
+#include "word.pml"
 
 active proctype S()
 {
@@ -39,14 +34,13 @@ active proctype S()
 		tx_look();
 		if
 		:: m == TCP || m == LEAVING ->
-			atomic {
-				kernel_send(sent);
-				edge = 1;
-				tcp_hi = sent
-			}
 			if
-			:: m == TCP -> tx_open()
-			:: skip
+			:: m == TCP -> tx_open(sent)
+			:: ok = 0
+			fi;
+			if
+			:: !ok -> kernel_send(sent)
+			:: else
 			fi
 		:: m == WAKING || m == RING ->
 			if
@@ -95,19 +89,8 @@ inline wait_for_edge()
 	   }
 	   if
 	   :: m == TCP ->
-#ifdef HELD
-		if
-		:: told -> refused = 1; change_word()
-		:: else -> ok = 1
-		fi;
-#else
-		ok = 1;
-#endif
 		RX_UNLOCK;
-		if
-		:: ok -> goto sleep
-		:: else -> refused = 0
-		fi
+		goto sleep
 	   :: m == WAKING -> rx_answer(); RX_UNLOCK
 	   :: (m == RING || m == LEAVING) && h == tail ->
 #ifdef BUG_SETTLE
@@ -154,9 +137,7 @@ sleep:	ok = 0;
 		:: tcp_hi > woken -> woken = tcp_hi
 		:: else
 		fi;
-		last = fin;
-		told = 1;
-		refused = 0
+		last = fin
 	}
 awake:	w = 0
 }
@@ -165,16 +146,12 @@ active proctype R()
 {
 	mtype m;
 	byte h, b, t, k, x, w, reported;
-	bit ok, last, told, eof;
+	bit ok, last, eof;
 
 	do
 	:: wait_for_edge();
 	   do
-#ifdef LAZY
 	   :: !last -> break
-#else
-	   :: !last && !told -> break
-#endif
 	   :: skip ->
 		rx_look();
 		if
@@ -186,7 +163,6 @@ active proctype R()
 				kernel_take(N);
 				if
 				:: eof && mode == TCP -> assert(got == sent); goto end
-				:: x == 0 && !eof -> told = 0 /* EAGAIN */
 				:: else
 				fi;
 				rx_exit()
@@ -199,13 +175,12 @@ active proctype R()
 			:: tcp_read < open_at ->
 				kernel_take(open_at - tcp_read);
 				tcp_read = tcp_read + x;
-				MAY_STOP;
 				x = 0
-			:: tcp_read >= open_at && h != tail -> ring_take(); MAY_STOP
+			:: tcp_read >= open_at && h != tail -> ring_take()
 			:: tcp_read >= open_at && h == tail && (m == LEAVING || last) ->
 				rx_settle();
 				ok = 0
-			:: tcp_read >= open_at && h == tail && m == RING && !last -> told = 0 /* EAGAIN */
+			:: tcp_read >= open_at && h == tail && m == RING && !last -> skip /* EAGAIN */
 			fi;
 			RX_UNLOCK
 		fi

@@ -24,10 +24,13 @@ active proctype S()
 		tx_look();
 		if
 		:: m == TCP || m == LEAVING ->
-			kernel_send(sent);
 			if
-			:: m == TCP -> tx_open()
-			:: skip
+			:: m == TCP -> tx_open(sent)
+			:: ok = 0
+			fi;
+			if
+			:: !ok -> kernel_send(sent)
+			:: else
 			fi
 		:: m == WAKING || m == RING ->
 			if
@@ -95,12 +98,20 @@ again:	rx_look();
 			:: !nested && k == 0 ->
 #endif
 				if
-				:: block -> len(tcp) > 0
+				:: block && h != t -> len(tcp) > 0
 				:: else
 				fi;
-				r = open_at - tcp_read;
-				kernel_take(r);
-				tcp_read = tcp_read + x
+				if
+				:: block && h == t && len(tcp) == 0 -> rx_settle()
+				:: else
+				fi;
+				if
+				:: ok -> ok = 0
+				:: else ->
+					r = open_at - tcp_read;
+					kernel_take(r);
+					tcp_read = tcp_read + x
+				fi
 			:: else /* EAGAIN; the thread itself never finds its handler inside */
 			fi
 		:: (m == RING || m == LEAVING) && r >= open_at && h != t ->

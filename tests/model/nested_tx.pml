@@ -40,6 +40,24 @@ inline send(me)
 	   }
 	   tx_look();
 	   if
+#ifdef BUG_NESTED_OPEN
+	   :: m == TCP && tx_in_kernel == 0 ->
+#else
+	   :: m == TCP && !nested && tx_in_kernel == 0 ->
+#endif
+#ifndef BUG_SIGNALS
+		blocked = !nested;
+#endif
+		tx_open(v);
+		if
+		:: !nested -> TX_UNLOCK
+		:: else
+		fi;
+		blocked = 0;
+		if
+		:: ok -> ok = 0; break
+		:: else
+		fi
 	   :: m == TCP || m == LEAVING ->
 		tx_in_kernel++;
 		if
@@ -48,23 +66,6 @@ inline send(me)
 		fi;
 		kernel_send(v);
 		tx_in_kernel--;
-		if
-#ifdef BUG_NESTED_OPEN
-		:: m == TCP && nested && tx_in_kernel == 0 -> tx_open()
-#endif
-		:: m == TCP && !nested ->
-#ifndef BUG_SIGNALS
-			blocked = 1;
-#endif
-			atomic { tx_lock == NOBODY -> tx_lock = 0 }
-			if
-			:: tx_in_kernel == 0 -> tx_open()
-			:: else
-			fi;
-			TX_UNLOCK;
-			blocked = 0
-		:: skip
-		fi;
 		break
 	   :: m == WAKING || m == RING ->
 		k = tail;
@@ -166,13 +167,13 @@ endwait:		len(tcp) > 0;
 	   :: m == WAKING -> rx_answer()
 	   :: m == RING || m == LEAVING ->
 		if
-		:: tcp_read < open_at ->
+		:: tcp_read < open_at && (h != tail || len(tcp) > 0) ->
 endrest:		len(tcp) > 0;
 			kernel_take(open_at - tcp_read);
 			tcp_read = tcp_read + x;
 			x = 0
 		:: tcp_read >= open_at && h != tail -> ring_take()
-		:: tcp_read >= open_at && h == tail -> rx_settle(); ok = 0
+		:: h == tail && (tcp_read >= open_at || len(tcp) == 0) -> rx_settle(); ok = 0
 		fi
 	   fi
 	od

@@ -25,12 +25,9 @@ active proctype S()
 			if
 			:: m == TCP || m == LEAVING ->
 				if
+				:: m == TCP && !r_dead -> tx_open(sent)
 				:: atomic { len(tcp) < TCPCAP && !r_dead -> tcp ! sent; tcp_sent++; sent++ }
 				:: r_dead -> break /* EPIPE */
-				fi;
-				if
-				:: m == TCP -> tx_open()
-				:: skip
 				fi
 			:: (m == WAKING || m == RING) && !f ->
 				leave();
@@ -163,11 +160,25 @@ again:
 #else
 				if
 				:: tcp_read < open_at ->
+					/* certain to come only if S has gone on to the ring */
 					if
+#ifdef BUG_CERTAIN
 					:: block -> (len(tcp) > 0)
+#else
+					:: block && (len(tcp) > 0 || h != tail) -> (len(tcp) > 0)
+					:: block && len(tcp) == 0 && h == tail ->
+						rx_settle();
+						ok = 0;
+						RX_UNLOCK;
+						goto again
+#endif
 					:: !block
 					fi;
 					kernel_take(open_at - tcp_read);
+					if
+					:: eof -> assert(got == sent); RX_UNLOCK; break /* S died, or gave up, at an opening */
+					:: else
+					fi;
 					tcp_read = tcp_read + x;
 					x = 0
 				:: tcp_read >= open_at && h != tail ->

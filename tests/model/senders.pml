@@ -23,7 +23,36 @@
 	got_of[ME(b)]++
 byte got_of[2], done_of[2];
 
+#define NOBODY 255
+#ifdef KILL
+byte killed = NOBODY;
+#define KILLED if :: killed == NOBODY -> killed = _pid; goto dead :: skip fi
+#endif
 #include "word.pml"
+
+/* who finds the holder dead takes the lock over, and puts right what it was at */
+#ifdef KILL
+#define TAKE                                                                                       \
+	atomic {                                                                                   \
+		if                                                                                 \
+		:: tx_lock == NOBODY -> tx_lock = _pid                                             \
+		:: tx_lock != NOBODY && tx_lock == killed -> tx_lock = _pid                        \
+		fi                                                                                 \
+	}
+#else
+#define TAKE TX_LOCK(_pid)
+#endif
+inline lock()
+{
+	TAKE;
+#ifndef BUG_REPAIR
+	if
+	:: opening -> tx_unopen()
+	:: else
+	fi
+#endif
+}
+#define LOCK lock()
 
 active [2] proctype S()
 {
@@ -35,40 +64,38 @@ active [2] proctype S()
 	:: n < (_pid == 0 -> N0 : N1) ->
 		v = _pid | n << 1 | done_of[1 - _pid] << 4;
 again:
-#ifdef BUG_RAISE
-		tx_in_kernel++;
 		tx_look();
 		if
-		:: m == WAKING || m == RING -> tx_in_kernel--; TX_LOCK(_pid); tx_look()
-		:: else -> TX_LOCK(_pid)
-		fi;
-		if
-		:: m == TCP || m == LEAVING ->
+		:: m == TCP ->
+			LOCK;
+#ifdef BUG_CHECK_LATE
+			o = tcp_sent + 1;
+#endif
+			if
+			:: tx_in_kernel == 0 -> tx_open(v)
+			:: else
+			fi;
+			o = 0;
 			TX_UNLOCK;
-#else
-		TX_LOCK(_pid);
+			if
+			:: ok -> goto done
+			:: else
+			fi
+		:: skip
+		fi;
+		LOCK;
 		tx_look();
 		if
 		:: m == TCP || m == LEAVING ->
+#ifdef BUG_RAISE
+			TX_UNLOCK;
+			tx_in_kernel++;
+#else
 			tx_in_kernel++;
 			TX_UNLOCK;
 #endif
 			kernel_send(v);
-			tx_in_kernel--;
-			if
-			:: m == TCP ->
-				TX_LOCK(_pid);
-#ifdef BUG_CHECK_LATE
-				o = tcp_sent;
-#endif
-				if
-				:: tx_in_kernel == 0 -> tx_open()
-				:: else
-				fi;
-				o = 0;
-				TX_UNLOCK
-			:: skip
-			fi
+			tx_in_kernel--
 		:: m == WAKING || m == RING ->
 			if
 			:: h - tail < CAP ->
@@ -93,7 +120,7 @@ again:
 			   goto again
 			fi
 		fi;
-		atomic {
+done:		atomic {
 			ok = 0;
 			v = 0;
 			n++;
@@ -105,7 +132,14 @@ again:
 		fi
 	:: else -> break
 	od;
-	got == sent
+	got == sent;
+	if
+	:: skip -> goto end
+#ifdef KILL
+dead:	:: skip
+#endif
+	fi;
+end:	skip
 }
 
 active proctype R()
@@ -130,14 +164,14 @@ endwait:		len(tcp) > 0;
 	   :: m == WAKING -> rx_answer()
 	   :: m == RING || m == LEAVING ->
 		if
-		:: tcp_read < open_at ->
+		:: tcp_read < open_at && (h != tail || len(tcp) > 0) ->
 endrest:		len(tcp) > 0;
 			kernel_take(open_at - tcp_read);
 			tcp_read = tcp_read + x;
 			x = 0
 		:: tcp_read >= open_at && h != tail ->
 			ring_take()
-		:: tcp_read >= open_at && h == tail -> rx_settle(); ok = 0
+		:: h == tail && (tcp_read >= open_at || len(tcp) == 0) -> rx_settle(); ok = 0
 		fi
 	   fi
 	od

@@ -29,10 +29,13 @@ active proctype S()
 		tx_look();
 		if
 		:: m == TCP || m == LEAVING ->
-			kernel_send(sent);
 			if
-			:: m == TCP -> tx_open()
-			:: skip
+			:: m == TCP -> tx_open(sent)
+			:: ok = 0
+			fi;
+			if
+			:: !ok -> kernel_send(sent)
+			:: else
 			fi
 		:: m == WAKING || m == RING ->
 			if
@@ -233,7 +236,7 @@ again:
 			k = 0;
 #endif
 			if
-			:: r < open_at && k == 0 ->
+			:: r < open_at && k == 0 && (h != tail || len(tcp) > 0 || !block) ->
 				if
 				:: block -> (len(tcp) > 0)
 				:: !block
@@ -241,7 +244,7 @@ again:
 				kernel_take(open_at - r);
 				tcp_read = tcp_read + x;
 				x = 0
-			:: r < open_at && k > 0 -> /* the one inside gets those bytes */
+			:: r < open_at && k > 0 && (h != tail || !block) -> /* the one inside gets them */
 				RX_UNLOCK;
 				if
 				:: block -> (in_kernel == 0 || tcp_read >= open_at || mode != m)
@@ -252,7 +255,7 @@ again:
 				goto next
 			:: r >= open_at && h != tail ->
 				ring_take()
-			:: r >= open_at && h == tail && (m == LEAVING || block) ->
+			:: h == tail && (r >= open_at || k > 0 || len(tcp) == 0) && (m == LEAVING || block) ->
 				rx_settle();
 				atomic { ok = 0; k = 0; r = 0 }
 				RX_UNLOCK;

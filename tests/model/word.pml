@@ -25,7 +25,9 @@
 #ifndef TCPCAP
 #define TCPCAP 2
 #endif
+#ifndef NOBODY
 #define NOBODY 255
+#endif
 
 mtype = { TCP, WAKING, RING, LEAVING };
 
@@ -52,6 +54,10 @@ bit rx_lock = 0;
 /* S's record */
 byte tx_lock = NOBODY;
 byte tx_in_kernel = 0;
+bit opening = 0; /* whoever has the lock is at an opening; if it died there, the next one unopens */
+#ifndef KILLED
+#define KILLED skip
+#endif
 
 /* what the applications know: bytes accepted from the writer, bytes given to the reader */
 byte sent = 0, got = 0;
@@ -80,26 +86,28 @@ inline tx_look()
 	}
 }
 
+#ifndef ARRIVES
+#define ARRIVES skip
+#endif
 /* gives the byte to the kernel; blocks while its buffer is full */
 inline kernel_send(value)
 {
 	atomic {
 		tcp ! value;
 		tcp_sent++;
-		sent++
+		sent++;
+		ARRIVES
 	}
 }
 
 /*
- * shmt_tx_open(), with open_at taken from the kernel before. Two or more receivers inside the kernel:
- * the payload wakes one, and the others would sleep on while the ring fills. The word is looked at
- * first: what R changes after that makes the CAS fail.
+ * shmt_tx_open() for open_at = o: ok = 1: opened. The word is looked at first: what R changes after
+ * that makes the CAS fail. Two or more receivers inside the kernel: the payload would wake one, and
+ * the others would sleep on while the ring fills.
  */
-inline tx_open()
+inline tx_open_word()
 {
-#ifndef BUG_CHECK_LATE
-	o = tcp_sent;
-#endif
+	ok = 0;
 #ifdef BUG_STALE
 	open_at = o;
 #endif
@@ -120,12 +128,6 @@ inline tx_open()
 	   :: else
 	   fi;
 #endif
-#ifndef BUG_READ
-	   if
-	   :: tcp_read >= o -> break
-	   :: else
-	   fi;
-#endif
 	   t = tail;
 	   open_at = o;
 	   atomic {
@@ -138,6 +140,7 @@ inline tx_open()
 			assert(!closed_for_good);
 			mode = WAKING;
 			head = t;
+			ok = 1;
 			break
 		:: else
 		fi
@@ -149,9 +152,61 @@ inline tx_open()
 		:: else
 		fi;
 		unchanged = 0;
-		o = 0;
 		t = 0
 	}
+}
+
+/*
+ * shmt_tx_unopen(): its payload could not be sent. The ring is empty, so it may be closed whoever is
+ * in the kernel.
+ */
+inline tx_unopen()
+{
+	atomic {
+		if
+		:: mode == WAKING || mode == RING -> mode = LEAVING
+		:: else
+		fi;
+		opening = 0
+	}
+}
+
+/*
+ * Opens the ring behind a payload that is sent next, without waiting; the caller holds the lock and
+ * nobody else sends meanwhile. ok = 1: opened and sent. ok = 0: neither
+ */
+inline tx_open(value)
+{
+#ifdef BUG_BEHIND
+	kernel_send(value);
+	o = tcp_sent;
+	tx_open_word();
+	ok = 1;
+#else
+#ifndef BUG_CHECK_LATE
+	o = tcp_sent + 1;
+#endif
+	opening = 1;
+	tx_open_word();
+	if
+	:: ok ->
+		KILLED;
+		atomic {
+			if
+			:: len(tcp) < TCPCAP -> kernel_send(value); opening = 0
+			:: else -> ok = 0
+			fi
+		}
+#ifndef BUG_UNOPEN
+		if
+		:: !ok -> tx_unopen()
+		:: else
+		fi
+#endif
+	:: else -> opening = 0
+	fi;
+#endif
+	o = 0
 }
 
 /* one byte into the ring; ok = 0: the word has changed */
@@ -241,19 +296,7 @@ inline rx_exit()
 #ifdef BUG_EXIT_ORDER
 	in_kernel--;
 #endif
-#ifndef BUG_ADD_LATE
 	tcp_read = tcp_read + x;
-#endif
-	if
-#ifndef BUG_EXIT_WORD
-	:: x > 0 -> change_word()
-#endif
-	:: else
-	fi;
-	ok = 0;
-#ifdef BUG_ADD_LATE
-	tcp_read = tcp_read + x;
-#endif
 	x = 0;
 #ifndef BUG_EXIT_ORDER
 	in_kernel--

@@ -121,8 +121,23 @@ static ssize_t send_tcp(struct worker *me, const struct shmt_dir *dir, int fd, c
 			size_t len)
 {
 	struct way *way = &ground->way[me->way];
-	ssize_t n;
+	ssize_t n = 0;
 
+	if (random_below(&me->rng, 4) && take_lock(&way->tx_lock, false)) {
+		if (shmt_load(&way->tx_in_kernel) == 0 &&
+		    shmt_tx_open(dir, shmt_load(&way->tcp_sent) + len)) {
+			n = random_below(&me->rng, 8) ? send(fd, buf, len, MSG_DONTWAIT) : 0;
+			if (n > 0)
+				shmt_add(&way->tcp_sent, (uint64_t)n);
+			if (n == (ssize_t)len)
+				shmt_add(&way->opened, 1);
+			else
+				shmt_tx_unopen(dir);
+		}
+		drop_lock(&way->tx_lock);
+		if (n > 0)
+			return n;
+	}
 	take_lock(&way->tx_lock, true);
 	if (by_ring(shmt_load(&dir->shared->ctl))) {
 		drop_lock(&way->tx_lock);
@@ -136,13 +151,6 @@ static ssize_t send_tcp(struct worker *me, const struct shmt_dir *dir, int fd, c
 	T_CHECK(n > 0);
 	shmt_add(&way->tcp_sent, (uint64_t)n);
 	shmt_sub(&way->tx_in_kernel, 1);
-
-	if (random_below(&me->rng, 4) && take_lock(&way->tx_lock, false)) {
-		if (shmt_load(&way->tx_in_kernel) == 0 &&
-		    shmt_tx_open(dir, shmt_load(&way->tcp_sent)))
-			shmt_add(&way->opened, 1);
-		drop_lock(&way->tx_lock);
-	}
 	return n;
 }
 
@@ -271,23 +279,24 @@ static ssize_t receive_ring(struct way *way, const struct shmt_dir *dir, int fd,
 	const uint64_t ctl = shmt_load(&dir->shared->ctl);
 	const uint32_t inside = shmt_load(&dir->shared->in_kernel);
 	const uint64_t missing = shmt_rx_missing(dir);
-	int64_t avail;
+	const int64_t avail = shmt_rx_avail(dir, ctl, tail);
 	ssize_t n;
 
 	*ret_ctl = ctl;
 	if (SHMT_CTL_MODE(ctl) == SHMT_TCP || SHMT_CTL_MODE(ctl) == SHMT_WAKING)
 		return -ESTALE;
-	if (missing && inside)
+	if (missing && inside && (avail || !wait))
 		return -EBUSY;
-	if (missing) {
-		n = recv(fd, buf, missing < len ? missing : len, wait ? 0 : MSG_DONTWAIT);
+	if (missing && !inside) {
+		n = recv(fd, buf, missing < len ? missing : len, wait && avail ? 0 : MSG_DONTWAIT);
+		if (n < 0 && errno == EAGAIN && wait && !avail)
+			goto empty;
 		if (n < 0)
 			return -errno;
 		T_CHECK(n > 0);
 		shmt_rx_took(dir, (size_t)n);
 		return n;
 	}
-	avail = shmt_rx_avail(dir, ctl, tail);
 	T_CHECK(avail >= 0);
 	if (avail > 0) {
 		if (len > (size_t)avail)
@@ -298,6 +307,7 @@ static ssize_t receive_ring(struct way *way, const struct shmt_dir *dir, int fd,
 	}
 	if (SHMT_CTL_MODE(ctl) != SHMT_LEAVING && !wait)
 		return -EAGAIN;
+empty:
 	shmt_add(&way->settled, shmt_rx_settle(dir, ctl));
 	return -ESTALE;
 }

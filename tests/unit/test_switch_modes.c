@@ -76,24 +76,39 @@ static void test_a_whole_run(void **state)
 	shmt_rx_exit(&dir, 7);
 	assert_int_equal(shared.in_kernel, 0);
 	assert_int_equal(shared.tcp_read, 62);
-	assert_ctl(3, SHMT_TCP);
+	assert_ctl(2, SHMT_TCP);
 	assert_int_equal(shmt_rx_missing(&dir), 0); /* it read past where the ring had opened */
 }
 
-static void test_opens_only_behind_unread_payload(void **state)
+static void test_opens_once(void **state)
 {
 	(void)state;
-	assert_false(shmt_tx_open(&dir, 0));
 	assert_true(shmt_rx_enter(&dir));
 	shmt_rx_exit(&dir, 5);
-	assert_false(shmt_tx_open(&dir, 5));
-	assert_ctl(2, SHMT_TCP);
-	assert_true(shmt_rx_enter(&dir));
-	shmt_rx_exit(&dir, 0); /* nothing there: it changes nothing */
-	assert_ctl(2, SHMT_TCP);
+	assert_ctl(1, SHMT_TCP);
 	assert_true(shmt_tx_open(&dir, 6));
 	assert_false(shmt_tx_open(&dir, 7)); /* it is open */
 	assert_int_equal(shared.open_at, 6);
+	assert_int_equal(shmt_rx_missing(&dir), 1);
+}
+
+static void test_payload_that_could_not_be_sent(void **state)
+{
+	(void)state;
+	assert_true(shmt_rx_enter(&dir)); /* whoever is in the kernel */
+	assert_true(shmt_tx_open(&dir, 6));
+	shmt_tx_unopen(&dir);
+	assert_ctl(0, SHMT_LEAVING);
+	shmt_tx_unopen(&dir);
+	assert_ctl(0, SHMT_LEAVING);
+	shmt_rx_exit(&dir, 0);
+	assert_true(shmt_rx_settle(&dir, shared.ctl)); /* empty: whatever is missing */
+	shmt_tx_unopen(&dir);
+	assert_ctl(2, SHMT_TCP);
+	assert_true(shmt_tx_open(&dir, 6));
+	shmt_rx_answer(&dir, shared.ctl);
+	shmt_tx_unopen(&dir);
+	assert_ctl(0, SHMT_LEAVING);
 }
 
 static void test_opens_for_one_receiver(void **state)
@@ -201,7 +216,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_a_whole_run, make),
-		cmocka_unit_test_setup(test_opens_only_behind_unread_payload, make),
+		cmocka_unit_test_setup(test_opens_once, make),
+		cmocka_unit_test_setup(test_payload_that_could_not_be_sent, make),
 		cmocka_unit_test_setup(test_opens_for_one_receiver, make),
 		cmocka_unit_test_setup(test_flags_forbid, make),
 		cmocka_unit_test_setup(test_settle_and_publish, make),

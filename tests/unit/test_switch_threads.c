@@ -94,12 +94,16 @@ static void *sender(void *arg)
 			len = total - sent;
 		if (SHMT_CTL_MODE(ctl) == SHMT_TCP || SHMT_CTL_MODE(ctl) == SHMT_LEAVING) {
 			fill(piece, sent, len);
+			if (SHMT_CTL_MODE(ctl) == SHMT_TCP && rand_r(&seed) % 4 &&
+			    shmt_tx_open(&dir, tcp_sent + len)) {
+				runs++;
+				if (rand_r(&seed) % 8 == 0)
+					shmt_tx_unopen(&dir);
+			}
 			kernel_send(piece, len);
 			tcp_sent += len;
 			sent += len;
 			by_tcp += len;
-			if (SHMT_CTL_MODE(ctl) == SHMT_TCP && rand_r(&seed) % 4)
-				runs += shmt_tx_open(&dir, tcp_sent);
 			continue;
 		}
 		space = shmt_tx_space(&dir, ctl);
