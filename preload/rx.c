@@ -17,6 +17,7 @@
 #include "io.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <string.h>
 
@@ -539,13 +540,15 @@ static ssize_t receive_call(struct call *c)
 
 /*
  * Is there more at this moment? An error is left to the next call, as TCP leaves it: a receive
- * would take it away. So is what lies around the mark of urgent data: no receive passes that.
+ * that finds no bytes would take it away. So is what lies around the mark of urgent data: no
+ * receive passes that.
  */
 static bool more_now(const struct call *c)
 {
 	struct pl_stream *s = c->s;
 	struct pollfd p = {.fd = c->fd, .events = POLLIN | POLLPRI};
 	enum shmt_mode mode;
+	int queued = 0;
 
 	if (pl_stashed(s)) {
 		if (pl_stash_ready(s))
@@ -558,7 +561,9 @@ static bool more_now(const struct call *c)
 			return false;
 	}
 	return c->left_tcp && pl_real.poll(&p, 1, 0) == 1 && (p.revents & POLLIN) &&
-	       !(p.revents & (POLLERR | POLLPRI));
+	       !(p.revents & POLLPRI) &&
+	       (!(p.revents & POLLERR) ||
+		(pl_real.ioctl(c->fd, SIOCINQ, &queued) == 0 && queued > 0));
 }
 
 /* The rest, by the other way, of what was there: without waiting for any. */
