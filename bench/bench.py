@@ -32,6 +32,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3, help="least number of rounds (3)")
     parser.add_argument("--rounds-max", type=int, default=7,
                         help="most, while a ratio is not steady (7)")
+    parser.add_argument("--only", metavar="NAME,...",
+                        help="only these contestants; the first is what ratios are to")
     parser.add_argument("--quick", action="store_true",
                         help="a few ratios against bars, in two minutes; 1 if one has fallen")
     parser.add_argument("--json", action="store_true", help="results on standard output as JSON")
@@ -67,7 +69,8 @@ def main():
     # TERM like ^C: the worlds are taken down on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results = Results(args.rounds, args.rounds_max)
-    session = plan.Session(results, os.path.realpath(args.build), args.seconds)
+    session = plan.Session(results, os.path.realpath(args.build), args.seconds,
+                           args.only.split(",") if args.only else None)
     facts = machine() | {"commit": commit(), "server_cpu": session.first, "client_cpu": session.last,
                          "seconds": args.seconds}
     status = 0

@@ -4,8 +4,10 @@ own.py - one run of a measuring program of our own (bench/src/), as tools.py doe
 """
 import json
 import os
+import time
 
 from tools import Metered
+from world import ADDR, run
 
 
 def program(world, name):
@@ -64,6 +66,99 @@ def short(world, contestant, cpus, seconds, size=64):
     server.kill()
     return {"rps": told["per_second"], "p50_us": told["p50_us"],
             "cpu_us": used * 1e6 / told["connections"]}
+
+
+def shares(world, contestant, cpus, seconds, local, remote):
+    """bench_stream from one process: so many streams to the co-resident guest, so many to C."""
+    where, port = [], world.port()
+    for guest, count in (("B", local), ("C", remote)):
+        place_there = f"{ADDR[guest]}:{port}"
+        # Whoever is on another host knows nothing of the library.
+        server = world.spawn("server", contestant if guest == "B" else world.plain, cpus[0],
+                             [program(world, "bench_stream"), "serve", place_there], guest=guest)
+        world.listens(server, port)
+        where += [place_there] * count
+    client = world.spawn("client", contestant, cpus[1], [
+        program(world, "bench_stream"), "bulk", *where, "--size", "16K", "--seconds", seconds])
+    each = json.loads(client.wait(seconds + 30))["each"]
+    told = {"gbit": sum(each)}
+    if local:
+        told["local_gbit"] = sum(each[:local])
+    if remote:
+        told["remote_gbit"] = sum(each[local:])
+    return told
+
+
+def many(world, contestant, cpus, seconds, streams, warm, idle=0.0):
+    """bench_many; with idle, what all processes use of a processor meanwhile, agents too."""
+    where = place(world, contestant, port := world.port())
+    server = world.spawn("server", contestant, cpus[0],
+                         [program(world, "bench_many"), "serve", where])
+    world.listens(server, port)
+    before = world.memory()
+    client = world.spawn("client", contestant, cpus[1], [
+        program(world, "bench_many"), "run", where, "--streams", streams, "--warm", warm, "--idle",
+        idle, "--seconds", seconds])
+    world.reads(client, "idle\n", 120)
+    told = {}
+    if idle:
+        # What is still settling is not idle yet; it has half of the time.
+        time.sleep(idle / 2)
+        used = world.usage(contestant), world.agents_usage()
+        time.sleep(idle / 3)
+        now = world.usage(contestant), world.agents_usage()
+        told["idle_percent"] = (now[0] - used[0]) / (idle / 3) * 100
+        told["agents_percent"] = (now[1] - used[1]) / (idle / 3) * 100
+    if contestant.policy:
+        told["on_ring"] = world.stats("A")["streams_now_on_ring"]
+    memory = world.memory()
+    for key, value in memory.items():
+        told[key + "_kib"] = (value - before[key]) / streams / 1024
+    text = client.wait(idle + seconds + 60)
+    told |= json.loads(text.splitlines()[-1])
+    del told["messages"]
+    server.kill()
+    return told
+
+
+def moves(world, contestant, cpus, pause_us):
+    """bench_moves"""
+    where = place(world, contestant, port := world.port())
+    server = world.spawn("server", contestant, cpus[0],
+                         [program(world, "bench_stream"), "serve", where])
+    world.listens(server, port)
+    client = world.spawn("client", contestant, cpus[1], [
+        program(world, "bench_moves"), where, "--streams", 10, "--pause", pause_us])
+    told = json.loads(client.wait(120))
+    del told["streams"]
+    server.kill()
+    return told
+
+
+def toggled(world, contestant, cpus, seconds, cycles):
+    """bench_stream rr while the client's agent drains and resumes so many times; round trips a second"""
+    where = place(world, contestant, port := world.port())
+    server = world.spawn("server", contestant, cpus[0],
+                         [program(world, "bench_stream"), "serve", where])
+    world.listens(server, port)
+    client = world.spawn("client", contestant, cpus[1], [
+        program(world, "bench_stream"), "rr", where, "--size", 64, "--seconds", seconds])
+    before = world.stats("A")["switches_to_tcp"]
+    time.sleep(0.3)
+    for _ in range(cycles):
+        world.ctl("A", "drain")
+        world.ctl("A", "resume")
+        time.sleep((seconds - 0.6) / cycles / 2)
+    told = json.loads(client.wait(seconds + 60))
+    server.kill()
+    return {"rps": told["per_second"], "p999_us": told["p999_us"],
+            "switches": world.stats("A")["switches_to_tcp"] - before}
+
+
+def fill_directory(world, count):
+    """In both guests' regions."""
+    for guest in "AB":
+        run(program(world, "bench_directory"), world.region(guest), str(count))
 
 
 def limits(world, cpus, seconds, what, size=64, ring=512 << 10):

@@ -5,15 +5,16 @@ plan.py - the experiments: which cells, which contestants, how long
 An experiment is a function of a Session (the results, the build, how long a sample takes). Its
 docstring is what --list and the tables say about it.
 """
+from dataclasses import replace
+
 import own
 import tools
-from measure import progress
-from world import Unavailable, World, contestants, processors
+from world import CONTESTANTS, Unavailable, World, contestants, processors
 
 
 class Session:
-    def __init__(self, results, build, seconds):
-        self.results, self.build, self.seconds = results, build, seconds
+    def __init__(self, results, build, seconds, only=None):
+        self.results, self.build, self.seconds, self.only = results, build, seconds, only
         cpus = processors()
         self.first, self.last = str(cpus[0]), str(cpus[-1])
         self.two = (self.first, self.last)  # server, client: a processor each
@@ -24,6 +25,10 @@ class Session:
         return World(self.build, **options)
 
     def compare(self, world, experiment, cell, names, sample, **options):
+        if self.only:
+            names = [n for n in self.only if n in names]
+        if not names:
+            return
         try:
             self.results.compare(world, experiment, cell, contestants(*names), sample, **options)
         except Unavailable as why:
@@ -68,12 +73,13 @@ def stream(s):
     with s.world() as w:
         for size in (64, 1024, 4096, 16384, 131072, 1048576):
             def sample(c, size=size):
-                if c.name == "ring":
-                    return {"gbit": own.limits(w, s.two, s.seconds, "ring", size)["gbit"]}
+                if c.name in ("ring", "memcpy"):
+                    return {"gbit": own.limits(w, s.two, s.seconds, c.name, size)["gbit"]}
                 return own.stream(w, c, s.two, s.seconds, "bulk", size)
-            s.compare(w, "stream", f"bulk {size}", ("tcp", "ring", "auto", "always", "unix"), sample)
+            s.compare(w, "stream", f"bulk {size}", ("tcp", "ring", "auto", "always", "unix",
+                                                    "memcpy", "tcp-lo", "sockmap"), sample)
         for size in (1, 64, 1024, 16384):
-            s.compare(w, "stream", f"rr {size}", ("tcp", "auto", "always", "unix"),
+            s.compare(w, "stream", f"rr {size}", ("tcp", "auto", "always", "unix", "tcp-lo", "sockmap"),
                       lambda c, z=size: own.stream(w, c, s.two, s.seconds, "rr", z))
 
 
@@ -103,6 +109,81 @@ def apart(s):
                       lambda c, z=size: own.stream(w, c, s.one, s.seconds, "rr", z))
 
 
+def directory(s):
+    """not co-resident, with entries in the directory: what a look-up costs, by message size and by connections"""
+    for entries in (10, 1000, 100000):
+        with s.world(apart=True, region="size = 1G") as w:
+            own.fill_directory(w, entries)
+            for size in (4, 64, 1024, 16384):
+                s.compare(w, "directory", f"{entries} entries, bulk {size}", ("tcp", "auto"),
+                          lambda c, z=size: own.stream(w, c, s.two, s.seconds, "bulk", z))
+            s.compare(w, "directory", f"{entries} entries, rr 64, one processor", ("tcp", "auto"),
+                      lambda c: own.stream(w, c, s.one, s.seconds, "rr", 64))
+            s.compare(w, "directory", f"{entries} entries, short, one processor", ("tcp", "auto"),
+                      lambda c: own.short(w, c, s.one, s.seconds))
+
+
+def shares(s):
+    """five streams from one process, 16 KiB messages: so many co-resident, the rest remote"""
+    with s.world(remote=True) as w:
+        for local in range(6):
+            s.compare(w, "shares", f"{5 - local} remote, {local} local", ("tcp", "auto"),
+                      lambda c, n=local: own.shares(w, c, s.two, s.seconds, n, 5 - n))
+
+
+def places(s):
+    """where the two sides run: on two processors, on one, unpinned, and each with a third process that is busy on the client's"""
+    with s.world() as w:
+        for busy in (False, True):
+            for name, cpus in (("two processors", s.two), ("one", s.one), ("unpinned", s.free)):
+                def loaded(sample, cpus=cpus):
+                    def run_one(c):
+                        if busy:
+                            w.spawn("client", w.plain, cpus[1], ["sh", "-c", "while :; do :; done"])
+                        return sample(c)
+                    return run_one
+                cell = name + (", a third is busy" if busy else "")
+                s.compare(w, "places", f"bulk 16384, {cell}", ("tcp", "auto", "always"),
+                          loaded(lambda c, p=cpus: {"gbit": own.stream(
+                              w, c, p, s.seconds, "bulk", 16384)["gbit"]}))
+                s.compare(w, "places", f"rr 64, {cell}", ("tcp", "auto", "always"),
+                          loaded(lambda c, p=cpus: {k: v for k, v in own.stream(
+                              w, c, p, s.seconds, "rr", 64).items() if k != "cpu_us"}))
+
+
+def buffers(s):
+    """our own sender and receiver by message size and by SO_SNDBUF and SO_RCVBUF"""
+    with s.world() as w:
+        for sockbuf in (16384, 65536, 262144):
+            for size in (1, 64, 1024, 16384, 131072, 1048576):
+                s.compare(w, "buffers", f"{sockbuf}, bulk {size}", ("tcp", "auto", "unix"),
+                          lambda c, z=size, b=sockbuf: own.stream(
+                              w, c, s.two, s.seconds, "bulk", z, 1, b), rounds=3)
+
+
+def many(s):
+    """10,000 moved idle streams beside a busy one, epoll, a processor each; memory per stream; idle processor time"""
+    with s.world(region="size = 4G\nring_bytes = 64K", conf="[access]\nmax_streams = 32768") as w:
+        for name in ("tcp", "always"):
+            few, lots = (replace(CONTESTANTS[name], name=f"{name}, {n} streams")
+                         for n in (1, 10001))
+
+            def sample(c, lots=lots):
+                if c is lots:
+                    return own.many(w, c, s.two, s.seconds, 10001, 12, 6.0)
+                return own.many(w, c, s.two, s.seconds, 1, 1200)
+            s.results.compare(w, "many", "rr 64, epoll", (few, lots), sample, main="p50_us")
+
+
+def moves(s):
+    """time from connect to the first byte by ring, the cost of a move, of a leave, and of a drain"""
+    with s.world() as w:
+        s.compare(w, "moves", "64 bytes, a processor each", ("tcp", "auto", "always"),
+                  lambda c: own.moves(w, c, s.two, 2000), main="woken_message_us")
+        s.compare(w, "moves", "20 drains and resumes", ("tcp", "auto"),
+                  lambda c: own.toggled(w, c, s.two, 3, 20))
+
+
 def short(s):
     """short connections: connect, 64 bytes there and back, closed; per second"""
     with s.world() as w:
@@ -112,12 +193,8 @@ def short(s):
 
 
 def limits(s):
-    """what the machine has: the bare ring and memcpy between two processors, a cache line there and back; and UCX over shared memory"""
+    """a cache line there and back between two processors, and UCX over shared memory"""
     with s.world() as w:
-        for size in (64, 1024, 4096, 16384, 131072):
-            for what in ("ring", "memcpy"):
-                got = [own.limits(w, s.two, s.seconds, what, size)["gbit"] for _ in range(3)]
-                s.results.add("limits", f"{size}", "gbit", what, got)
         got = [own.limits(w, s.two, s.seconds, "line")["p50_us"] for _ in range(3)]
         s.results.add("limits", "there and back", "p50_us", "line", got)
         try:
@@ -132,4 +209,5 @@ def limits(s):
 
 
 EXPERIMENTS = {f.__name__.replace("_", "-"): f
-               for f in (limits, bulk, latency, one_core, stream, apps, apart, short)}
+               for f in (limits, bulk, latency, one_core, stream, apps, apart, short, directory, shares,
+                         places, many, moves, buffers)}

@@ -6,6 +6,7 @@ import json
 import os
 
 import plan
+import plots
 from world import CONTESTANTS
 
 METRICS = {
@@ -71,5 +72,7 @@ def write(folder, everything):
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "results.json"), "w", encoding="utf-8") as out:
         json.dump(everything, out, indent=1)
+    made = plots.draw(folder, everything["rows"])
     with open(os.path.join(folder, "results.md"), "w", encoding="utf-8") as out:
         out.write(markdown(everything))
+        out.writelines(f"\n![{name}]({name})\n" for name in made if name.endswith(".svg"))

@@ -5,13 +5,15 @@ world.py - where a benchmark runs: two guests on this host, and how a program is
 A guest is whatever has an agent of its own: here a network namespace. A and B are joined by a veth
 pair; the client runs in A, the server in B, or in A too where a contestant uses loopback or a UNIX
 socket. Both agents share one region file on tmpfs, or have one each ("apart": then the peer is not
-co-resident, and the library has nothing to do).
+co-resident, and the library has nothing to do). C, where asked for, is joined to A as well and has
+no agent: a peer on another host, as far as the library can see.
 
 Each side runs in a control group of its own (version 2), which counts its processor time exactly.
 What a program inherits from us: its processors (taskset), the library and the policy by
 environment, nothing else. Everything is taken down when the "with" block is left, also by ^C.
 """
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -21,7 +23,7 @@ import time
 from dataclasses import dataclass
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ADDR = {"A": "10.77.0.1", "B": "10.77.0.2"}
+ADDR = {"A": "10.77.0.1", "B": "10.77.0.2", "C": "10.78.0.2"}
 LOOPBACK = "127.0.0.1"
 
 
@@ -38,7 +40,7 @@ class Contestant:
     name: str
     text: str
     policy: str = ""  # of the library; empty: not preloaded
-    place: str = "veth"  # or loopback, unix
+    place: str = "veth"  # or loopback, unix, none: no socket at all
     sockmap: bool = False  # in a control group whose sockets are redirected by eBPF
 
     @property
@@ -60,7 +62,8 @@ CONTESTANTS = {
         Contestant("auto-lo", "coloc, policy auto, over loopback", policy="auto", place="loopback"),
         Contestant("unix", "UNIX stream socket", place="unix"),
         Contestant("sockmap", "eBPF: sockops and sk_msg redirection, over a veth pair", sockmap=True),
-        Contestant("never", "the library loaded, policy never", policy="never"),
+        Contestant("ring", "the transport's ring alone, two threads of one process", place="none"),
+        Contestant("memcpy", "copying what the other processor has written", place="none"),
     )
 }
 
@@ -129,8 +132,10 @@ class World:
 
     numbers = itertools.count()
 
-    def __init__(self, build, conf="", apart=False, agents=True):
-        self.build, self.conf, self.apart, self.with_agents = build, conf, apart, agents
+    def __init__(self, build, conf="", region="", apart=False, remote=False):
+        """conf: further lines of the agents' configuration; region: of its section [region]."""
+        self.build, self.conf, self.region_conf = build, conf, region
+        self.apart, self.guests = apart, "ABC" if remote else "AB"
         self.name = f"coloc-bench-{os.getpid()}-{next(World.numbers)}"
         self.agents, self.children, self.groups = {}, [], {}
         self.dir, self.sockmap, self.serial = None, None, itertools.count()
@@ -160,27 +165,32 @@ class World:
         for group in ("server", "client", "agents", "sockmap/server", "sockmap/client"):
             os.makedirs(os.path.join(top, group), exist_ok=True)
             self.groups[group] = os.path.join(top, group)
-        for guest in "AB":
+        for guest in self.guests:
             run("ip", "netns", "add", self.netns(guest))
             self.inside(guest, "ip", "link", "set", "lo", "up")
             # Short connections by the ten thousand want ports.
             self.inside(guest, "sysctl", "-qw", "net.ipv4.ip_local_port_range=10000 65000")
-        run("ip", "-n", self.netns("A"), "link", "add", "eth0", "type", "veth", "peer", "name",
-            "eth0", "netns", self.netns("B"))
+        self.join("eth0", ADDR["A"], "B")
+        if "C" in self.guests:
+            self.join("eth1", "10.78.0.1", "C")
         for guest in "AB":
-            self.inside(guest, "ip", "addr", "add", ADDR[guest] + "/24", "dev", "eth0")
-            self.inside(guest, "ip", "link", "set", "eth0", "up")
-        if self.with_agents:
-            for guest in "AB":
-                self.start_agent(guest)
-            for guest in "AB":
-                self.ctl(guest, "--wait", "20", "status")
+            self.start_agent(guest)
+        for guest in "AB":
+            self.ctl(guest, "--wait", "20", "status")
+
+    def join(self, device, addr, guest):
+        """A veth pair from A, where its end has that name and address, to the guest."""
+        run("ip", "-n", self.netns("A"), "link", "add", device, "type", "veth", "peer", "name",
+            "eth0", "netns", self.netns(guest))
+        for end, name, own in (("A", device, addr), (guest, "eth0", ADDR[guest])):
+            self.inside(end, "ip", "addr", "add", own + "/24", "dev", name)
+            self.inside(end, "ip", "link", "set", name, "up")
 
     def down(self):
         self.clear()
         for agent in self.agents.values():
             agent.kill()
-        for guest in "AB":
+        for guest in self.guests:
             name = self.netns(guest)
             if os.path.exists("/run/netns/" + name):
                 for pid in run("ip", "netns", "pids", name).split():
@@ -216,7 +226,8 @@ class World:
         os.makedirs(os.path.join(self.dir, guest), exist_ok=True)
         conf = os.path.join(self.dir, guest + ".conf")
         with open(conf, "w", encoding="ascii") as out:
-            out.write(f"[region]\npath = {self.region(guest)}\n[guest]\nname = {guest}\n{self.conf}")
+            out.write(f"[region]\npath = {self.region(guest)}\n{self.region_conf}\n"
+                      f"[guest]\nname = {guest}\n{self.conf}\n")
         self.agents[guest] = self.spawn_as(
             "agents", guest, [os.path.join(self.build, "residency-agent"), "--foreground",
                               "--config", conf, "--socket", self.socket(guest)])
@@ -277,6 +288,18 @@ class World:
         """One that was not used before: TIME_WAIT holds it, and not every server minds that."""
         return next(self.ports)
 
+    def stats(self, guest):
+        return json.loads(self.ctl(guest, "stats", "--json"))
+
+    def memory(self):
+        """Bytes behind the shared files and in the programs of both sides, the kernel's not counted."""
+        return {"region": os.stat(self.region("A")).st_blocks * 512,
+                "programs": sum(private_bytes(int(pid)) for side in ("server", "client")
+                                for pid in pids_of(self.groups[side]))}
+
+    def agents_usage(self):
+        return group_usage(self.groups["agents"])
+
     def usage(self, contestant):
         """Processor seconds that both sides together have used so far."""
         prefix = "sockmap/" if contestant.sockmap else ""
@@ -312,6 +335,16 @@ def sockets_of(pid):
                 yield from (line.split() for line in sockets)
         except FileNotFoundError:
             pass  # the process has just ended
+
+
+def pids_of(group):
+    with open(os.path.join(group, "cgroup.procs"), encoding="ascii") as procs:
+        return procs.read().split()
+
+
+def private_bytes(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
+        return sum(int(line.split()[1]) * 1024 for line in rollup if line.startswith("Private"))
 
 
 def group_usage(group):
