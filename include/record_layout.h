@@ -137,7 +137,9 @@ struct coloc_record_shared {
 		       64]; /* atomic; bit = process slot with a descriptor of it */
 	uint32_t flags;	    /* atomic; enum coloc_record_flag */
 	uint32_t reason;    /* atomic; enum coloc_reason */
-	uint8_t pad2[SHMT_LINE - 40];
+	uint32_t holders;   /* atomic; processes that have a descriptor, or more: one that was
+			       killed, or a new program beside the one that exec'd it */
+	uint8_t pad2[SHMT_LINE - 44];
 	/* line 3: the grant; written by the agent before grant turns GRANTED */
 	uint32_t grant; /* atomic; enum coloc_grant */
 	uint32_t seg;

@@ -291,21 +291,22 @@ static uint64_t changes_seen; /* atomic; of receivers_changes */
 static uint32_t caught_up;    /* the set that waits_visit() is for */
 
 /* A set from before a fork is this process's own to wait in, too. */
-static void waits_visit(struct pl_stream *s)
+static void waits_visit(struct pl_stream *s, int fd)
 {
 	uint32_t n;
 
+	(void)fd;
 	for (n = shmt_load(&s->items); n; n = shmt_load_relaxed(&pl_ep_items[n - 1].next))
 		if (pl_ep_items[n - 1].set == caught_up && (pl_ep_items[n - 1].events & IN_EVENTS))
 			pl_stream_waits(s, pl_ep_items[n - 1].fd);
 }
 
 /* Another process may have left bytes in the ring: they are seen by who waits from now on. */
-static void receivers_visit(struct pl_stream *s)
+static void receivers_visit(struct pl_stream *s, int fd)
 {
 	if (!shmt_load(&s->items) || !(shmt_load(&s->rec->flags) & COLOC_RECORD_RECEIVERS))
 		return;
-	pl_stream_waits(s, pl_stream_any_fd(s));
+	pl_stream_waits(s, fd);
 	shmt_store(&s->awake, 0);
 	(void)pl_epset_awake(s);
 }

@@ -1,19 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * holders.c - which processes receive from a stream
+ * holders.c - which processes hold a stream, and which of them receive from it
  *
- * Ring bytes that one process leaves unread wake no sleeper of another: only payload by TCP does.
- * So a process that receives from a stream for the first time, or waits for something to receive,
- * writes itself into the record. While there are two the direction is refused: they receive by TCP.
- * What lies in the ring at that moment is read by whoever receives or waits next, for who made the
- * change counts it (receivers_changes), and a wait in an epoll set begins with a look at the count.
- * A process leaves the record with its last descriptor; a dead one is found out by those that go
- * on, who ask now and then. The last one that is left takes the refusal back.
+ * Holders. The last one that closes a socket with bytes unread sends a reset, and the kernel does
+ * not know of those in a ring. It does not say either who else has the socket; so the processes
+ * that have it are counted in the record. The count is never too low while nobody else can have it
+ * but by fork: a child is counted before it is there. A process takes itself out at its last close,
+ * at an exec, and when it ends by itself; one that was killed stays in, and so no reset is sent.
+ *
+ * Receivers. Ring bytes that one process leaves unread wake no sleeper of another: only payload by
+ * TCP does. So a process that receives from a stream for the first time, or waits for something to
+ * receive, writes itself into the record. While there are two the direction is refused: they
+ * receive by TCP. What lies in the ring at that moment is read by whoever receives or waits next,
+ * for who made the change counts it (receivers_changes), and a wait in an epoll set begins with a
+ * look at the count. A process leaves the record with its last descriptor; a dead one is found out
+ * by those that go on, who ask now and then. The last one that is left takes the refusal back.
  */
 #include "lock.h"
 #include "stream.h"
 
 #define ASK_EVERY 64u
+
+/* ---- receivers ---------------------------------------------------------------------------------
+ */
 
 static bool enroll(struct coloc_record_shared *rec, uint64_t mine)
 {
@@ -89,6 +98,12 @@ static void take_back(struct pl_stream *s)
 		shmt_rx_refuse(&s->rx);
 }
 
+static void receives_no_more(struct pl_stream *s)
+{
+	if (shmt_cas(&s->receives, 1, 0))
+		strike_out(s->rec, pl_lock_process());
+}
+
 void pl_stream_receives_slow(struct pl_stream *s)
 {
 	const bool ask = !shmt_load_relaxed(&s->receives) || shmt_bump(&s->asked) % ASK_EVERY == 0;
@@ -106,7 +121,7 @@ void pl_stream_receives_slow(struct pl_stream *s)
 		pl_stream_stay(s, COLOC_REASON_RECEIVERS);
 	shmt_store(&s->receives, 1);
 	if (!shmt_load(&s->fds)) /* closed by another thread meanwhile */
-		pl_stream_receives_no_more(s);
+		receives_no_more(s);
 	if (n)
 		refuse(s);
 	else
@@ -114,8 +129,162 @@ void pl_stream_receives_slow(struct pl_stream *s)
 	pl_unlock(&rec->rx.lock, lock);
 }
 
-void pl_stream_receives_no_more(struct pl_stream *s)
+/* ---- holders -----------------------------------------------------------------------------------
+ */
+
+void pl_stream_held(struct pl_stream *s)
 {
-	if (shmt_cas(&s->receives, 1, 0))
-		strike_out(s->rec, pl_lock_process());
+	if (shmt_cas(&s->counted, 0, 1))
+		shmt_add(&s->rec->holders, 1);
+}
+
+/*
+ * This process has it no more. Return: nor has another. Whoever got it passed, or by exec without
+ * us, is not counted: such a stream stays on TCP.
+ */
+static bool let_go(struct pl_stream *s)
+{
+	const uint32_t flags = shmt_load(&s->rec->flags);
+	const uint32_t left = shmt_cas(&s->counted, 1, 0) ? shmt_sub(&s->rec->holders, 1) - 1
+							  : shmt_load(&s->rec->holders);
+
+	receives_no_more(s);
+	return !(flags & COLOC_RECORD_SHARED) || (!(flags & COLOC_RECORD_STAYS) && !left);
+}
+
+static bool has_unread(struct pl_stream *s)
+{
+	uint64_t ctl;
+
+	if (pl_stashed(s))
+		return true;
+	if (!pl_attached(s))
+		return false;
+	ctl = shmt_load(&s->rx.shared->ctl);
+	return SHMT_CTL_MODE(ctl) != SHMT_TCP &&
+	       shmt_rx_avail(&s->rx, ctl, shmt_load(&s->rx.shared->tail)) > 0;
+}
+
+/* What lies unread in the ring would make a kernel socket answer with a reset (RFC 1122 4.2.2.13).
+ */
+static void reset_on_close(int fd)
+{
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	(void)pl_real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+/* If nobody else has it the other end is to learn that at its next call, as from a kernel. */
+void pl_stream_last_close(struct pl_stream *s, int fd)
+{
+	const bool last = let_go(s);
+
+	PL_IN_REGION;
+	if (last && pl_stream_wants_attach(s))
+		pl_stream_attach(s, fd);
+	if (last && has_unread(s))
+		reset_on_close(fd);
+	if (!pl_attached(s))
+		return;
+	if (last) {
+		shmt_or(&s->rx.shared->flags, SHMT_DIR_CLOSED);
+		pl_stream_shut(s);
+	} else {
+		shmt_or(&s->tx.shared->flags, SHMT_DIR_LOOK);
+	}
+}
+
+static uint32_t forks; /* atomic; number of the last one */
+
+static void fork_visit(struct pl_stream *s, int fd)
+{
+	const uint32_t number = shmt_load(&forks);
+
+	(void)fd;
+	shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
+	if (s->forked_at == number || !shmt_load(&s->counted))
+		return;
+	s->forked_at = number;
+	shmt_add(&s->rec->holders, 1);
+}
+
+void pl_streams_fork(void)
+{
+	shmt_add(&forks, 1);
+	pl_streams_each(fork_visit);
+}
+
+static bool fork_counted;
+
+/* One that another thread of the parent got between the count and the fork counts, too. */
+static void child_visit(struct pl_stream *s, int fd)
+{
+	if (!fork_counted || s->forked_at != forks)
+		fork_visit(s, fd);
+}
+
+void pl_streams_count_child(bool counted)
+{
+	fork_counted = counted;
+	if (!counted)
+		forks++;
+	pl_streams_each(child_visit);
+}
+
+static void end_visit(struct pl_stream *s, int fd)
+{
+	if (shmt_load(&s->counted) && let_go(s) && has_unread(s))
+		reset_on_close(fd);
+}
+
+void pl_streams_end(void)
+{
+	PL_IN_REGION;
+	pl_streams_each(end_visit);
+}
+
+/* What a stream is to an exec. */
+enum { EXEC_NOT_LOOKED, EXEC_KEPT, EXEC_CLOSED, EXEC_RESET };
+
+static void kept_visit(struct pl_stream *s, int fd)
+{
+	const int flags = pl_real.fcntl(fd, F_GETFD);
+
+	if (flags >= 0 && !(flags & FD_CLOEXEC))
+		s->execs = EXEC_KEPT;
+}
+
+static void exec_visit(struct pl_stream *s, int fd)
+{
+	socklen_t len = sizeof(s->linger);
+
+	if (s->execs != EXEC_NOT_LOOKED || !shmt_load(&s->counted))
+		return;
+	s->execs = EXEC_CLOSED;
+	if (let_go(s) && has_unread(s) &&
+	    getsockopt(fd, SOL_SOCKET, SO_LINGER, &s->linger, &len) == 0) {
+		s->execs = EXEC_RESET;
+		reset_on_close(fd);
+	}
+}
+
+void pl_streams_exec(void)
+{
+	PL_IN_REGION;
+	pl_streams_each(kept_visit);
+	pl_streams_each(exec_visit);
+}
+
+static void exec_failed_visit(struct pl_stream *s, int fd)
+{
+	if (s->execs == EXEC_RESET)
+		(void)pl_real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &s->linger, sizeof(s->linger));
+	if (s->execs >= EXEC_CLOSED)
+		pl_stream_held(s);
+	s->execs = EXEC_NOT_LOOKED;
+}
+
+void pl_streams_exec_failed(void)
+{
+	pl_streams_each(exec_failed_visit);
 }

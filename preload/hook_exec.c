@@ -67,46 +67,62 @@ static void bring_home(const struct pl_program *program, char *const envp[], boo
 	errno = saved;
 }
 
-static void bring_home_for_exec(int dir, const char *path, bool search, char *const envp[])
+static void before_exec(int dir, const char *path, bool search, char *const envp[])
 {
-	bring_home(&(struct pl_program){dir, path, search}, envp,
-		   pl_enter() && pl_is_vfork_child());
+	const bool child = pl_enter() && pl_is_vfork_child();
+	const int saved = errno;
+
+	bring_home(&(struct pl_program){dir, path, search}, envp, child);
+	if (pl_enter() && !child)
+		pl_streams_exec();
+	errno = saved;
+}
+
+/* There is no new program. */
+static int exec_failed(int rc)
+{
+	const int saved = errno;
+
+	if (pl_owner())
+		pl_streams_exec_failed();
+	errno = saved;
+	return rc;
 }
 
 PL_EXPORT int execve(const char *path, char *const argv[], char *const envp[])
 {
-	bring_home_for_exec(AT_FDCWD, path, false, envp);
-	return pl_real.execve(path, argv, envp);
+	before_exec(AT_FDCWD, path, false, envp);
+	return exec_failed(pl_real.execve(path, argv, envp));
 }
 
 PL_EXPORT int execv(const char *path, char *const argv[])
 {
-	bring_home_for_exec(AT_FDCWD, path, false, environ);
-	return pl_real.execv(path, argv);
+	before_exec(AT_FDCWD, path, false, environ);
+	return exec_failed(pl_real.execv(path, argv));
 }
 
 PL_EXPORT int execvp(const char *file, char *const argv[])
 {
-	bring_home_for_exec(AT_FDCWD, file, true, environ);
-	return pl_real.execvp(file, argv);
+	before_exec(AT_FDCWD, file, true, environ);
+	return exec_failed(pl_real.execvp(file, argv));
 }
 
 PL_EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
 {
-	bring_home_for_exec(AT_FDCWD, file, true, envp);
-	return pl_real.execvpe(file, argv, envp);
+	before_exec(AT_FDCWD, file, true, envp);
+	return exec_failed(pl_real.execvpe(file, argv, envp));
 }
 
 PL_EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
 {
-	bring_home_for_exec(fd, NULL, false, envp);
-	return pl_real.fexecve(fd, argv, envp);
+	before_exec(fd, NULL, false, envp);
+	return exec_failed(pl_real.fexecve(fd, argv, envp));
 }
 
 PL_EXPORT int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
 {
-	bring_home_for_exec(dir, path, false, envp);
-	return pl_real.execveat(dir, path, argv, envp, flags);
+	before_exec(dir, path, false, envp);
+	return exec_failed(pl_real.execveat(dir, path, argv, envp, flags));
 }
 
 /* execl and its like: the arguments as an array. More than ARGS_MAX: E2BIG. */
@@ -156,6 +172,20 @@ PL_EXPORT int execle(const char *path, const char *arg, ...)
 	envp = va_arg(args, char *const *);
 	va_end(args);
 	return execve(path, argv, envp);
+}
+
+PL_EXPORT void _exit(int status)
+{
+	pl_process_ends();
+	pl_real._exit(status);
+	__builtin_unreachable();
+}
+
+PL_EXPORT void _Exit(int status)
+{
+	pl_process_ends();
+	pl_real._Exit(status);
+	__builtin_unreachable();
 }
 
 PL_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,

@@ -534,6 +534,9 @@ PL_EXPORT long syscall(long number, ...)
 		if (a[0] == PR_SET_SECCOMP)
 			pl_sandbox_enter();
 		break;
+	case SYS_exit_group:
+		pl_process_ends();
+		break;
 	case SYS_io_uring_setup:
 		pl_process_unserved(COLOC_REASON_IO_URING);
 		break;

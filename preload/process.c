@@ -482,7 +482,7 @@ bool pl_process_vacate(int fd)
 	return vacant;
 }
 
-void pl_process_forked(void)
+void pl_process_fork_noticed(void)
 {
 	*pl.canary = 1;
 	pl.owner = getpid();
@@ -495,11 +495,36 @@ void pl_process_forked(void)
 	pl_streams_forked();
 	pl_pollset_forked();
 	pl_undo_forked();
+}
+
+void pl_process_forked(void)
+{
+	pl_process_fork_noticed();
 	if (shmt_load_acquire(&pl.local))
 		(void)pl_process_agent();
+}
+
+void pl_process_ends(void)
+{
+	if (!shmt_load_acquire(&pl_real_ready))
+		pl_process_start();
+	if (!shmt_load_acquire(&pl.enabled))
+		return;
+	if (!*pl.canary)
+		pl_process_fork_noticed();
+	else if (pl_is_vfork_child())
+		return;
+	pl_streams_end();
+}
+
+/* exit(), a return from main(), and quick_exit(); _exit() is hooked. */
+__attribute__((destructor)) static void end(void)
+{
+	pl_process_ends();
 }
 
 __attribute__((constructor)) static void start(void)
 {
 	pl_process_start();
+	(void)at_quick_exit(end);
 }

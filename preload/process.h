@@ -48,6 +48,12 @@ extern struct pl_process pl;
 /** pl_process_start() - constructor's work; also by the first hook that comes before it */
 void pl_process_start(void);
 
+/** pl_process_fork_noticed() - the same for one that is about to end: nobody is told */
+void pl_process_fork_noticed(void);
+
+/** pl_process_ends() - by itself; what it holds is not touched by us any more */
+void pl_process_ends(void);
+
 /** pl_process_forked() - a fork child's first hook call; resets what must not be shared */
 void pl_process_forked(void);
 

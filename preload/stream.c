@@ -39,41 +39,35 @@ void pl_record_claim(struct coloc_record_shared *rec)
 		shmt_or(proc_word(rec, proc), 1ull << proc % 64);
 }
 
-void pl_streams_each(void (*visit)(struct pl_stream *))
+void pl_streams_each(void (*visit)(struct pl_stream *, int))
 {
-	const uint32_t top = shmt_load(&pl_fdtable_top);
+	const uint32_t top = streams ? shmt_load(&pl_fdtable_top) : 0;
 	uint32_t fd;
 
 	for (fd = 0; fd < top; fd++) {
 		const uint64_t entry = pl_fd_entry((int)fd);
 
 		if (PL_ENTRY_KIND(entry) == PL_STREAM)
-			visit(&streams[PL_ENTRY_INDEX(entry)]);
+			visit(&streams[PL_ENTRY_INDEX(entry)], (int)fd);
 	}
 }
 
-static void claim_visit(struct pl_stream *s)
+static void claim_visit(struct pl_stream *s, int fd)
 {
+	(void)fd;
 	pl_record_claim(s->rec);
 }
 
 void pl_streams_claim(void)
 {
-	if (!streams)
-		return;
 	pl_streams_each(claim_visit);
 }
 
-static void share_visit(struct pl_stream *s)
-{
-	shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
-}
+static uint32_t child_counted; /* of the fork that this process came from */
 
-/* In the parent, before the child is there. */
-static void before_fork(void)
+static void in_child(void)
 {
-	if (streams)
-		pl_streams_each(share_visit);
+	child_counted = 1;
 }
 
 int pl_streams_init(uint32_t count)
@@ -87,13 +81,14 @@ int pl_streams_init(uint32_t count)
 	if (memory == MAP_FAILED)
 		return -1;
 	streams = memory;
-	if (pthread_atfork(before_fork, NULL, NULL) != 0)
+	if (pthread_atfork(pl_streams_fork, NULL, in_child) != 0)
 		return -1;
 	return 0;
 }
 
-static void forked_visit(struct pl_stream *s)
+static void forked_visit(struct pl_stream *s, int fd)
 {
+	(void)fd;
 	s->inflight = 0;
 	s->receives = 0;
 }
@@ -104,8 +99,9 @@ void pl_streams_forked(void)
 	adopt_lock = 0;
 	pl_join_forked();
 	pl_epset_forked();
-	if (streams)
-		pl_streams_each(forked_visit);
+	pl_streams_each(forked_visit);
+	pl_streams_count_child(child_counted);
+	child_counted = 0;
 }
 
 /* The process's side of a record; its first sight of this life of the record makes it. */
@@ -152,7 +148,8 @@ static struct pl_stream *adopt(int fd, uint64_t was)
 		if (pl_fd_set(fd, was, PL_ENTRY(PL_STREAM, s->generation, index_of(s)))) {
 			shmt_store_relaxed(&s->fd, fd);
 			pl_record_claim(rec);
-			shmt_add(&s->fds, 1);
+			if (shmt_add(&s->fds, 1) == 0)
+				pl_stream_held(s);
 			shmt_add(&s->inflight, 1);
 			waited_for = pl_epset_adopt(fd, s);
 			if (fd <= STDERR_FILENO)
@@ -300,33 +297,6 @@ void pl_stream_put(struct pl_stream *s)
 		}
 }
 
-/*
- * Last descriptor, and no other process has the socket: the other end is to learn it at its next
- * call, as from a kernel. What lies unread in the ring would make a kernel socket answer with a
- * reset (RFC 1122 4.2.2.13), so ours does too.
- */
-static void last_close(struct pl_stream *s, int fd)
-{
-	const struct linger now = {.l_onoff = 1, .l_linger = 0};
-	uint64_t ctl;
-
-	PL_IN_REGION;
-	if (pl_stashed(s) && !(shmt_load(&s->rec->flags) & COLOC_RECORD_SHARED))
-		(void)pl_real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-	if (!pl_attached(s))
-		return;
-	if (shmt_load(&s->rec->flags) & COLOC_RECORD_SHARED) {
-		shmt_or(&s->tx.shared->flags, SHMT_DIR_LOOK);
-		return;
-	}
-	shmt_or(&s->rx.shared->flags, SHMT_DIR_CLOSED);
-	pl_stream_shut(s);
-	ctl = shmt_load(&s->rx.shared->ctl);
-	if (SHMT_CTL_MODE(ctl) != SHMT_TCP &&
-	    shmt_rx_avail(&s->rx, ctl, shmt_load(&s->rx.shared->tail)) > 0)
-		(void)pl_real.setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-}
-
 static void end_number(int fd, enum pl_kind into)
 {
 	const uint64_t entry = pl_fd_take(fd, into);
@@ -336,12 +306,10 @@ static void end_number(int fd, enum pl_kind into)
 	case PL_STREAM:
 		s = &streams[PL_ENTRY_INDEX(entry)];
 		shmt_add(&s->inflight, 1);
-		if (shmt_sub(&s->fds, 1) == 1 && s->rec) {
-			last_close(s, fd);
-			pl_stream_receives_no_more(s);
-		} else if (fd <= STDERR_FILENO && s->rec) {
+		if (shmt_sub(&s->fds, 1) == 1 && s->rec)
+			pl_stream_last_close(s, fd);
+		else if (fd <= STDERR_FILENO && s->rec)
 			standard_ends(s);
-		}
 		pl_stream_put(s);
 		break;
 	case PL_EPOLL:
@@ -404,8 +372,9 @@ void pl_stream_shut_rd(struct pl_stream *s)
 
 static enum coloc_reason stay_reason;
 
-static void stay_visit(struct pl_stream *s)
+static void stay_visit(struct pl_stream *s, int fd)
 {
+	(void)fd;
 	pl_stream_stay(s, stay_reason);
 }
 

@@ -28,6 +28,10 @@ struct pl_stream {
 	uint32_t verified;    /* the other end's evidence fitted */
 	uint32_t receives;    /* atomic; 1 = this process is one of its receivers */
 	uint32_t asked;	      /* relaxed; how often others were looked for since */
+	uint32_t counted;     /* atomic; 1 = this process is one of its holders */
+	uint32_t forked_at;   /* number of the last fork that counted the child */
+	uint32_t execs;	      /* enum in holders.c */
+	struct linger linger; /* the program's, while an exec is tried */
 	struct shmt_dir tx, rx;
 	struct shmt_seg_shared *seg;
 	uint32_t side;
@@ -60,7 +64,7 @@ void pl_streams_forked(void);
 
 /** pl_streams_each() - called with every stream that a descriptor of this process names, once per
  * descriptor */
-void pl_streams_each(void (*visit)(struct pl_stream *s));
+void pl_streams_each(void (*visit)(struct pl_stream *s, int fd));
 
 /** pl_streams_stay() - pl_stream_stay() for every stream that this process has a descriptor of */
 void pl_streams_stay(enum coloc_reason reason);
@@ -164,6 +168,27 @@ void pl_stream_shut(struct pl_stream *s);
 /** pl_stream_shut_rd() - so is what is received, once the ring is empty */
 void pl_stream_shut_rd(struct pl_stream *s);
 
+/** pl_stream_held() - this process has its first descriptor of it */
+void pl_stream_held(struct pl_stream *s);
+
+/** pl_stream_last_close() - this process is about to close its last one */
+void pl_stream_last_close(struct pl_stream *s, int fd);
+
+/** pl_streams_fork() - in the parent, before the child is there */
+void pl_streams_fork(void);
+/** pl_streams_count_child() - in a child: its streams are counted by now. Whom @counted is false
+ * for was made by a bare system call
+ */
+void pl_streams_count_child(bool counted);
+
+/** pl_streams_end() - the process ends, and the kernel closes its descriptors */
+void pl_streams_end(void);
+
+/** pl_streams_exec() - the same of those that exec closes */
+void pl_streams_exec(void);
+/** pl_streams_exec_failed() - it is as before that */
+void pl_streams_exec_failed(void);
+
 void pl_stream_receives_slow(struct pl_stream *s);
 
 /**
@@ -177,9 +202,6 @@ static inline void pl_stream_receives(struct pl_stream *s)
 			(shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_RECEIVERS)))
 		pl_stream_receives_slow(s);
 }
-
-/** pl_stream_receives_no_more() - its last descriptor here is closed */
-void pl_stream_receives_no_more(struct pl_stream *s);
 
 /** pl_stream_waits() - attached as far as can be, and one of its receivers: before a wait for it */
 static inline void pl_stream_waits(struct pl_stream *s, int fd)
