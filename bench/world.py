@@ -243,6 +243,10 @@ class World:
         def enter():
             with open(procs, "w", encoding="ascii") as out:
                 out.write(str(os.getpid()))
+            # Where each session is a group for the scheduler, priorities count inside it alone.
+            if os.path.exists("/proc/self/autogroup"):
+                with open("/proc/self/autogroup", "w", encoding="ascii") as out:
+                    out.write(str(os.getpriority(os.PRIO_PROCESS, 0)))
 
         command = ["nsenter", "--net=/run/netns/" + self.netns(guest), "--"]
         if cpus:
