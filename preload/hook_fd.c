@@ -331,6 +331,8 @@ PL_EXPORT int ioctl(int fd, unsigned long request, ...)
 	case FIONREAD: /* SIOCINQ */
 		s = pl_hook_get(fd);
 		if (s) {
+			if (pl_stream_wants_attach(s)) /* another process may have it on a ring */
+				pl_stream_attach(s, fd);
 			*(int *)arg += (int)pl_rx_queued(s);
 			pl_stream_put(s);
 		}
@@ -338,6 +340,8 @@ PL_EXPORT int ioctl(int fd, unsigned long request, ...)
 	case TIOCOUTQ: /* SIOCOUTQ */
 		s = pl_hook_get(fd);
 		if (s) {
+			if (pl_stream_wants_attach(s))
+				pl_stream_attach(s, fd);
 			*(int *)arg += (int)pl_tx_queued(s);
 			pl_stream_put(s);
 		}

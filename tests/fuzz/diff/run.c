@@ -349,8 +349,9 @@ void op_thread(const struct op *op)
 /* @proc ends: by itself, or by a signal at once. Its parent waits, so it is over when we go on. */
 static void end_process(int victim, int number)
 {
+	const struct timespec some = {.tv_nsec = 30000000};
 	const int proc = w->actor[victim].proc;
-	int status = 0, i;
+	int status = 0, rc, i;
 
 	/* Threads of it may sleep in a call, as long as nothing that they wait for is lost. */
 	for (i = 0; i < ACTORS; i++)
@@ -368,7 +369,11 @@ static void end_process(int victim, int number)
 			return;
 		}
 	raw(SYS_kill, w->proc[proc].pid, number, 0, 0, 0, 0);
-	if (waitpid(w->proc[proc].pid, &status, 0) < 0)
+	rc = waitpid(w->proc[proc].pid, &status, 0);
+	/* A killed process says nothing: until its agent has noticed, a ring has no end. */
+	if (number == SIGKILL)
+		raw(SYS_nanosleep, (long)&some, 0, 0, 0, 0, 0);
+	if (rc < 0)
 		say("waitpid: %s", strerrorname_np(errno));
 	else
 		say("%s", WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "ended");
