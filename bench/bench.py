@@ -14,6 +14,7 @@ import time
 sys.dont_write_bytecode = True  # a source tree stays one
 
 # pylint: disable=wrong-import-position
+import goals
 import plan
 import report
 from measure import Results, progress
@@ -86,16 +87,18 @@ def main():
             names = args.what or list(plan.EXPERIMENTS)
             for count, name in enumerate(names):
                 progress(f"[{count + 1}/{len(names)}] {name}: {plan.EXPERIMENTS[name].__doc__}")
-                plan.EXPERIMENTS[name](session)
+                try:
+                    plan.EXPERIMENTS[name](session)
+                except (Failed, Unavailable) as why:
+                    # The others can still be measured; only a program that failed is an error.
+                    results.skip(name, "", "all", str(why))
+                    status |= isinstance(why, Failed)
     except KeyboardInterrupt:
         progress("bench.py: ended by ^C; what is complete is kept")
         status = 130
-    except (Failed, Unavailable) as why:
-        progress(f"bench.py: {why}")
-        status = 1
     everything = {"machine": facts, "rows": results.rows, "skipped": results.skipped}
     if not args.quick:
-        report.write(args.out, everything)
+        report.write(args.out, everything, goals.table(results))
         progress(f"bench.py: {args.out}/results.md")
     if args.json:
         json.dump(everything, sys.stdout, indent=1)

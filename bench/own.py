@@ -4,10 +4,11 @@ own.py - one run of a measuring program of our own (bench/src/), as tools.py doe
 """
 import json
 import os
+import subprocess
 import time
 
 from tools import Metered
-from world import ADDR, run
+from world import ADDR, ROOT, Failed, Unavailable, run
 
 
 def program(world, name):
@@ -46,7 +47,7 @@ def stream(world, contestant, cpus, seconds, mode, size, streams=1, sockbuf=0):
         os.unlink(f"{world.dir}/socket-{port}")
     used = meter.seconds()
     if mode == "rr":
-        return {"p50_us": told["p50_us"], "p99_us": told["p99_us"],
+        return {"p50_us": told["p50_us"], "p99_us": told["p99_us"], "rps": told["per_second"],
                 "cpu_us": used * 1e6 / told["messages"]}
     return {"gbit": told["gbit"], "cpu_ns_kib": used * 1e9 / (told["messages"] * size / 1024)}
 
@@ -87,6 +88,36 @@ def shares(world, contestant, cpus, seconds, local, remote):
     if remote:
         told["remote_gbit"] = sum(each[local:])
     return told
+
+
+def pairs(world, contestant, cpus, seconds, count):
+    """bench_stream bulk, so many clients with a server each, all at once."""
+    clients = []
+    for _ in range(count):
+        where = place(world, contestant, port := world.port())
+        server = world.spawn("server", contestant, cpus[0],
+                             [program(world, "bench_stream"), "serve", where])
+        ready(world, contestant, server, port)
+        clients.append((where, server))
+    running = [world.spawn("client", contestant, cpus[1], [
+        program(world, "bench_stream"), "bulk", where, "--size", "16K", "--seconds", seconds])
+        for where, _ in clients]
+    total = sum(json.loads(client.wait(seconds + 30))["gbit"] for client in running)
+    for _, server in clients:
+        server.kill()
+    return {"gbit": total}
+
+
+def virtual_machines(build):
+    """The test's own output; it ends with 77 and a reason where it cannot run."""
+    done = subprocess.run([os.path.join(ROOT, "tests", "vm", "test_pair.sh")], text=True,
+                          env=os.environ | {"T_BUILD": build, "T_NOISY": "1"}, timeout=900,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode == 77:
+        raise Unavailable(done.stdout.strip().splitlines()[-1])
+    if done.returncode:
+        raise Failed(f"test_pair.sh: {done.stdout[-1000:]}")
+    return done.stdout
 
 
 def many(world, contestant, cpus, seconds, streams, warm, idle=0.0):

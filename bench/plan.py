@@ -5,6 +5,7 @@ plan.py - the experiments: which cells, which contestants, how long
 An experiment is a function of a Session (the results, the build, how long a sample takes). Its
 docstring is what --list and the tables say about it.
 """
+import re
 from dataclasses import replace
 
 import own
@@ -53,6 +54,8 @@ def bulk(s):
 def latency(s):
     """sockperf ping-pong, 64 bytes, a processor each: by how it waits; microseconds one way"""
     with s.world() as w:
+        s.results.add("latency", "there and back", "p50_us", "line",
+                      [own.limits(w, s.two, s.seconds, "line")["p50_us"] for _ in range(3)])
         for mode in ("blocking", "epoll", "poll", "select"):
             s.compare(w, "latency", f"64, {mode}", ("tcp", "tcp-lo", "auto", "always", "sockmap"),
                       lambda c, m=mode: tools.sockperf(w, c, s.two, s.seconds, 64, m))
@@ -131,6 +134,24 @@ def shares(s):
                       lambda c, n=local: own.shares(w, c, s.two, s.seconds, n, 5 - n))
 
 
+def pairs(s):
+    """several pairs at once, a process each: the sum; servers on the first processor, clients on the last"""
+    with s.world() as w:
+        for count in (2, 4):
+            s.compare(w, "pairs", f"{count} pairs, bulk 16384", ("tcp", "auto", "unix"),
+                      lambda c, n=count: own.pairs(w, c, s.two, s.seconds, n))
+
+
+def vm(s):
+    """two virtual machines on QEMU that share an ivshmem device, by tests/vm/test_pair.sh: iperf3 128K and sockperf 64"""
+    text = own.virtual_machines(s.build)
+    for what, metric in (("iperf3", "gbit"), ("sockperf", "p50_us")):
+        found = re.search(what + r": TCP ([\d.]+) \S+, coloc ([\d.]+) ", text)
+        tcp, auto = float(found[1]), float(found[2])
+        s.results.add("vm", what, metric, "tcp", [tcp], "tcp", [1.0])
+        s.results.add("vm", what, metric, "auto", [auto], "tcp", [auto / tcp])
+
+
 def places(s):
     """where the two sides run: on two processors, on one, unpinned, and each with a third process that is busy on the client's"""
     with s.world() as w:
@@ -192,22 +213,20 @@ def short(s):
                       lambda c, p=cpus: own.short(w, c, p, s.seconds))
 
 
-def limits(s):
-    """a cache line there and back between two processors, and UCX over shared memory"""
+def ucx(s):
+    """another transport: UCX over shared memory, active messages, by ucx_perftest"""
     with s.world() as w:
-        got = [own.limits(w, s.two, s.seconds, "line")["p50_us"] for _ in range(3)]
-        s.results.add("limits", "there and back", "p50_us", "line", got)
         try:
             for size in (64, 4096, 131072):
                 got = [tools.ucx(w, w.plain, s.two, s.seconds, "am_bw", size)["gbit"]
                        for _ in range(3)]
-                s.results.add("limits", f"{size}", "gbit", "ucx", got)
+                s.results.add("ucx", f"{size}", "gbit", "ucx", got)
             got = [tools.ucx(w, w.plain, s.two, s.seconds, "am_lat", 64)["p50_us"] for _ in range(3)]
-            s.results.add("limits", "64, one way", "p50_us", "ucx", got)
+            s.results.add("ucx", "64, one way", "p50_us", "ucx", got)
         except Unavailable as why:
-            s.results.skip("limits", "ucx", "ucx", str(why))
+            s.results.skip("ucx", "ucx", "ucx", str(why))
 
 
 EXPERIMENTS = {f.__name__.replace("_", "-"): f
-               for f in (limits, bulk, latency, one_core, stream, apps, apart, short, directory, shares,
-                         places, many, moves, buffers)}
+               for f in (bulk, latency, one_core, stream, ucx, apps, apart, short, directory, shares,
+                         pairs, places, many, moves, buffers, vm)}

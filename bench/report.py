@@ -43,7 +43,7 @@ def table(rows):
     return "\n".join(lines)
 
 
-def markdown(everything):
+def markdown(everything, goals_table):
     facts, rows = everything["machine"], everything["rows"]
     out = ["# Results", "",
            f"{facts['cpu']}, {facts['processors']} processors, Linux {facts['kernel']}, load "
@@ -52,6 +52,8 @@ def markdown(everything):
            "otherwise.", "",
            "A figure is the median of the rounds. In brackets: its ratio to the first column, the "
            "median of the rounds' ratios, with the least and the greatest.", ""]
+    if goals_table:
+        out += ["## Goals", "", goals_table]
     for name in unique(r["experiment"] for r in rows):
         function = plan.EXPERIMENTS.get(name)
         out += [f"## {name}", "", (function.__doc__.strip() + "." if function else ""), ""]
@@ -68,11 +70,11 @@ def markdown(everything):
     return "\n".join(out) + "\n"
 
 
-def write(folder, everything):
+def write(folder, everything, goals_table):
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "results.json"), "w", encoding="utf-8") as out:
         json.dump(everything, out, indent=1)
     made = plots.draw(folder, everything["rows"])
     with open(os.path.join(folder, "results.md"), "w", encoding="utf-8") as out:
-        out.write(markdown(everything))
+        out.write(markdown(everything, goals_table))
         out.writelines(f"\n![{name}]({name})\n" for name in made if name.endswith(".svg"))
