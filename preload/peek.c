@@ -11,6 +11,7 @@
  * unread bytes. How much that is, is known then, and the kernel waits for it.
  */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
 
 #include "io.h"
@@ -68,6 +69,7 @@ static ssize_t peek_locked(struct peek *p)
 	uint64_t missing;
 	int64_t avail;
 	ssize_t got, copied;
+	int queued;
 
 	if ((SHMT_CTL_MODE(ctl) != SHMT_RING && SHMT_CTL_MODE(ctl) != SHMT_LEAVING) ||
 	    shmt_load(&rx->shared->in_kernel) != 0)
@@ -84,7 +86,11 @@ static ssize_t peek_locked(struct peek *p)
 	n = pl_vec_slice(p->v, 0, before, iov, SLICES);
 	if (SHMT_CTL_MODE(ctl) == SHMT_LEAVING)
 		n += pl_vec_slice(p->v, before + ring, total - before - ring, iov + n, SLICES);
-	got = peek_kernel(p, iov, n, MSG_DONTWAIT);
+	/* Where there is nothing, a peek takes an error away that is for the call behind the bytes.
+	 */
+	got = 0;
+	if (pl_real.ioctl(p->fd, SIOCINQ, &queued) == 0 && queued > 0)
+		got = peek_kernel(p, iov, n, MSG_DONTWAIT);
 	if (got < 0 && got != -EAGAIN)
 		return got;
 	if (got < 0)
@@ -127,7 +133,10 @@ static ssize_t wait_for_rest(const struct peek *p)
 	const size_t rest = p->v->total - p->ring;
 	struct iovec iov[SLICES];
 	const size_t n = pl_vec_slice(p->v, 0, rest, iov, SLICES);
+	struct pollfd poll = {.fd = p->fd, .events = 0};
 
+	if (pl_real.poll(&poll, 1, 0) == 1 && (poll.revents & POLLERR))
+		return 0; /* over */
 	PL_ASLEEP;
 	return peek_kernel(p, iov, n, MSG_WAITALL);
 }
