@@ -27,6 +27,11 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void skip(void);
 /** answer() - what a call returned, as text: the number, or -1 and errno */
 const char *answer(ssize_t rc);
+/**
+ * answer_number() - the same of a new descriptor. Which number it is, is not said once one was made
+ * while another thread of the process was in a call: that may have needed one for a moment.
+ */
+const char *answer_number(int fd);
 int64_t now_ms(void);
 /** give_time() - to whatever is still to come; some hundred microseconds */
 void give_time(void);

@@ -96,7 +96,7 @@ void op_pair(const struct op *op)
 	}
 	end_of(a, w->conns, 0, nodelay);
 	end_of(b, w->conns++, 1, nodelay);
-	say("%d %d", fds[0], fds[1]);
+	say("%s", answer_number(fds[0]));
 }
 
 void op_listen(const struct op *op)
@@ -115,7 +115,7 @@ void op_listen(const struct op *op)
 	listener->port = fd < 0 ? 0 : port;
 	listener->fd = fd;
 	listener->proc = w->actor[me].proc;
-	say("%d", fd);
+	say("%s", answer_number(fd));
 }
 
 void op_connect(const struct op *op)
@@ -130,7 +130,7 @@ void op_connect(const struct op *op)
 		return;
 	}
 	fd = connect_to(listener->family, listener->port, op->arg[2] != 0);
-	say("%s", answer(fd));
+	say("%s", answer_number(fd));
 	if (fd < 0)
 		return;
 	file = m_new_file(me, op->arg[0], fd, FK_STREAM);
@@ -152,7 +152,7 @@ void op_accept(const struct op *op)
 		return;
 	}
 	fd = accept4(listener->fd, NULL, NULL, 0);
-	say("%s", answer(fd));
+	say("%s", answer_number(fd));
 	if (fd < 0)
 		return;
 	file = m_new_file(me, op->arg[0], fd, FK_STREAM);
@@ -269,7 +269,7 @@ void op_dup(const struct op *op)
 		return;
 	}
 	fd = copy(m_fd(me, op->arg[0]), 100 + op->arg[1], (enum dup_call)op->arg[2]);
-	say("%s", answer(fd));
+	say("%s", answer_number(fd));
 	if (fd >= 0)
 		m_ref(me, op->arg[1], fd, m_index(file));
 }
@@ -365,7 +365,7 @@ void op_make(const struct op *op)
 	}
 	if (fds[1] >= 0)
 		close(fds[1]);
-	say("%s", answer(fds[0]));
+	say("%s", answer_number(fds[0]));
 	if (fds[0] >= 0)
 		(void)m_new_file(me, op->arg[0], fds[0], FK_OTHER);
 }

@@ -233,7 +233,7 @@ void op_epnew(const struct op *op)
 		return;
 	}
 	fd = epoll_create1(EPOLL_CLOEXEC);
-	say("%s", answer(fd));
+	say("%s", answer_number(fd));
 	if (fd >= 0)
 		(void)m_new_file(me, op->arg[0], fd, FK_EPOLL);
 }

@@ -97,6 +97,17 @@ const char *answer(ssize_t rc)
 	return text;
 }
 
+const char *answer_number(int fd)
+{
+	struct m_proc *proc = &w->proc[w->actor[me].proc];
+	int i;
+
+	for (i = 0; i < ACTORS; i++)
+		if (i != me && w->actor[i].proc == w->actor[me].proc && w->actor[i].pending >= 0)
+			proc->shuffled = true;
+	return fd >= 0 && proc->shuffled ? "a number" : answer(fd);
+}
+
 /* ---- turns -------------------------------------------------------------------------------------
  */
 

@@ -68,6 +68,7 @@ struct m_var {
 
 struct m_proc {
 	int32_t pid, parent;
+	bool shuffled; /* its descriptors may have other numbers in another run */
 	struct m_var var[VARS];
 };
 
