@@ -6,6 +6,7 @@
  * resume lets them back. The interferer is a process of its own, so that its moments have nothing
  * to do with the program's.
  */
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,6 +120,19 @@ bool agent_start(const char *build)
 	return true;
 }
 
+/* The agent leaves its lock and its memory for the next one. */
+static void remove_folder(void)
+{
+	DIR *dir = opendir(folder);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		(void)unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		closedir(dir);
+	rmdir(folder);
+}
+
 void agent_stop(void)
 {
 	if (interferer > 0) {
@@ -129,11 +143,7 @@ void agent_stop(void)
 		kill(agent, SIGTERM);
 		waitpid(agent, NULL, 0);
 	}
-	if (*folder) {
-		unlink(socket_path);
-		unlink(region_path);
-		unlink(log_path);
-		rmdir(folder);
-	}
+	if (*folder)
+		remove_folder();
 	interferer = agent = 0;
 }

@@ -100,7 +100,7 @@ static bool watch(void)
 	const int64_t begun = now_s();
 	int64_t told = begun;
 	uint32_t left = jobs, i;
-	bool good = true;
+	bool good = true, late;
 	int status;
 
 	while (left) {
@@ -110,9 +110,10 @@ static bool watch(void)
 
 			if (!tally->job)
 				continue;
-			if (too_long(tally))
+			late = too_long(tally);
+			if (late)
 				end_job(tally);
-			if (waitpid(tally->job, &status, WNOHANG) != tally->job)
+			if (waitpid(tally->job, &status, late ? 0 : WNOHANG) != tally->job)
 				continue;
 			good = good && WIFEXITED(status) && !WEXITSTATUS(status);
 			tally->job = 0;
