@@ -56,7 +56,7 @@ static bool ready_to_remember(void)
 	if (!number_items) {
 		pl_ep_items = reserve(ITEMS_MAX * sizeof(*pl_ep_items));
 		pl_ep_sets = reserve(SETS_MAX * sizeof(*pl_ep_sets));
-		if (pl_ep_items && pl_ep_sets)
+		if (pl_ep_items && pl_ep_sets && pl_ep_data_init())
 			shmt_store_release(&number_items,
 					   (uint32_t *)reserve(PL_FD_MAX * sizeof(*number_items)));
 	}
@@ -146,6 +146,7 @@ static void remove_item(uint32_t *link)
 	struct pl_ep_set *set = &pl_ep_sets[item->set];
 	const enum pl_lock_result lock = pl_lock(&set->lock);
 
+	pl_ep_data_drop(n);
 	/* Its stream stays named: a look that a handler interrupted may be at this item. */
 	*link = item->next;
 	if (item->queued || pl_ep_busy)
@@ -210,7 +211,7 @@ static int make_set(int epfd)
 			continue;
 		set->head = set->tail = set->queued = 0;
 		set->settled_ns = 0;
-		set->oneshot = set->inside = set->filled = set->inherited = 0;
+		set->edge = set->oneshot = set->inside = set->filled = set->inherited = 0;
 		memset(set->nested, 0, sizeof(set->nested));
 		set->epfd = epfd;
 		if (i >= sets_top)
@@ -554,12 +555,17 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 			pl_ep_items[n - 1].s = s;
 			shmt_store(&pl_ep_sets[number].filled, 1);
 			*link = n;
+		} else {
+			pl_ep_data_drop(n);
 		}
 		pl_ep_items[n - 1].events = event->events;
 		if (event->events & EPOLLONESHOT)
 			shmt_store(&pl_ep_sets[number].oneshot, 1);
+		if (event->events & EPOLLET)
+			shmt_store(&pl_ep_sets[number].edge, 1);
 		pl_ep_items[n - 1].data = event->data.u64;
 		pl_ep_items[n - 1].reported = 0;
+		pl_ep_data_add(n);
 	}
 	pl_unlock(&items_lock, lock);
 	if (s && op != EPOLL_CTL_DEL) {

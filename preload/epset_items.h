@@ -19,7 +19,8 @@ struct pl_ep_item {
 	uint32_t events;     /* as the kernel has them now */
 	uint8_t queued, removed;
 	uint64_t data;
-	uint64_t reported; /* edge-triggered: 1 + head at the last report */
+	uint32_t data_next; /* in its chain of epdata.c */
+	uint64_t reported;  /* edge-triggered: 1 + head at the last report */
 	struct pl_stream *s;
 };
 
@@ -37,6 +38,7 @@ struct pl_ep_set {
 	uint32_t turn; /* relaxed; which of them, or the queue, is looked at first */
 	int epfd;
 	uint32_t filled;     /* atomic; it has, or had, an item */
+	uint32_t edge;	     /* atomic; some item of it is, or was, EPOLLET */
 	uint32_t oneshot;    /* atomic; some item of it is, or was, EPOLLONESHOT */
 	uint32_t inherited;  /* from before a fork: not waited in since */
 	uint64_t settled_ns; /* when its streams were last settled */
@@ -55,6 +57,13 @@ extern __thread uint32_t pl_ep_busy __attribute__((tls_model("initial-exec")));
 void pl_ep_enqueue(struct pl_ep_set *set, uint32_t n);
 uint32_t pl_ep_dequeue(struct pl_ep_set *set);
 void pl_ep_free_item(uint32_t n);
+
+/* By data (epdata.c). Both under items_lock, while set and data of the item are right. */
+bool pl_ep_data_init(void);
+void pl_ep_data_add(uint32_t n);
+void pl_ep_data_drop(uint32_t n);
+/** pl_ep_data_each() - called with what may be items of @data in @set; no lock */
+void pl_ep_data_each(uint32_t set, uint64_t data, void (*visit)(const struct pl_ep_item *item));
 
 /** pl_ep_disarm() - the kernel has told of @data: a ONESHOT item of it is disarmed now */
 void pl_ep_disarm(struct pl_ep_set *set, uint64_t data);

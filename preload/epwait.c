@@ -237,6 +237,18 @@ bool pl_epset_settle(uint32_t number)
 	return may_sleep;
 }
 
+/*
+ * The kernel has told of an edge, maybe of what the ring was opened behind: whoever waits again
+ * without having received is to be told of what came by ring.
+ */
+static void told_by_kernel(const struct pl_ep_item *item)
+{
+	struct pl_stream *s = item->s;
+
+	if ((item->events & EPOLLET) && s && is_awake(s) && !pl_epset_awake(s))
+		(void)pl_ready_settle(s);
+}
+
 /* Drop our own event; put those of a stream that is reported already on top of its entry. */
 static int merge(struct pl_ep_set *set, struct epoll_event *events, int have,
 		 const struct epoll_event *more, int count)
@@ -247,6 +259,9 @@ static int merge(struct pl_ep_set *set, struct epoll_event *events, int have,
 		if (more[i].data.u64 == KICK_DATA)
 			continue;
 		pl_ep_disarm(set, more[i].data.u64);
+		if (shmt_load_relaxed(&set->edge) && (more[i].events & IN_EVENTS))
+			pl_ep_data_each((uint32_t)(set - pl_ep_sets), more[i].data.u64,
+					told_by_kernel);
 		for (j = 0; j < have; j++)
 			if (events[j].data.u64 == more[i].data.u64)
 				break;

@@ -180,7 +180,8 @@ void pl_stream_last_close(struct pl_stream *s, int fd)
 	const bool last = let_go(s);
 
 	PL_IN_REGION;
-	if (last && pl_stream_wants_attach(s))
+	/* Another process, or program, may have had it on a ring. */
+	if (last && shmt_load(&s->rec->rx.attach) == 2 && pl_stream_wants_attach(s))
 		pl_stream_attach(s, fd);
 	if (last && has_unread(s))
 		reset_on_close(fd);
