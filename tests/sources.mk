@@ -50,7 +50,7 @@ $(patsubst %.c,$(O)/%,$(TEST_SRCS)): $(O)/%: $(O)/obj/%.o $(O)/tests/libt.a $(O)
 
 # The differential fuzzer: its driver, and the interpreter of programs, which is what runs preloaded.
 DIFF_RUN_SRCS := $(addprefix tests/fuzz/diff/,run.c model.c prog.c) $(sort $(wildcard tests/fuzz/diff/ops_*.c))
-DIFF_SRCS := $(addprefix tests/fuzz/diff/,diff.c jobs.c exec.c agent.c shrink.c gen.c prog.c)
+DIFF_SRCS := $(addprefix tests/fuzz/diff/,diff.c jobs.c exec.c agent.c shrink.c gen.c gen_op.c prog.c)
 DIFF_PROGRAMS := $(addprefix $(O)/tests/fuzz/diff/,diff diff_run)
 
 $(call test_objs,$(DIFF_SRCS) $(DIFF_RUN_SRCS)): EXTRA_CFLAGS = -Itests/lib

@@ -230,7 +230,7 @@ void op_recv(const struct op *op)
 	    (r.peek && op->overlap && !all) || (r.call == R_SPLICE && m_end(r.file)->lowat > 1) ||
 	    (waits && !op->overlap && !m_end(r.file)->rcvtimeo) ||
 	    (m_end(r.file)->rcvtimeo && m_in(r.file)->lazy && unread) ||
-	    (op->overlap && (r.nonblock || m_end(r.file)->rcvtimeo))) {
+	    (op->overlap && (r.nonblock || m_end(r.file)->rcvtimeo || m_over(r.file)))) {
 		skip();
 		return;
 	}
