@@ -68,7 +68,8 @@ static void is_ended(int fd)
 	T_EQ(T_OK(recv(fd, &byte, 1, 0)), 0);
 }
 
-/* ---- two processes have it -------------------------------------------------------------------- */
+/* ---- two processes have it --------------------------------------------------------------------
+ */
 
 static void closes_when_told(void *reads)
 {
@@ -114,7 +115,8 @@ static void closed_by_both(bool parent_first, bool child_reads)
 	drop_pipes();
 }
 
-/* ---- the end of a process --------------------------------------------------------------------- */
+/* ---- the end of a process ---------------------------------------------------------------------
+ */
 
 enum way { BY_EXIT, BY__EXIT, BY_QUICK_EXIT, BY_SYSCALL, BY_EXEC, BY_FAILED_EXEC, BY_CHILD, WAYS };
 
@@ -127,7 +129,7 @@ static void nothing(void *arg)
 
 static void ends(void *arg)
 {
-	char *const argv[] = {(char *)(uintptr_t)"true", NULL};
+	char *const argv[] = {(char *)(uintptr_t) "true", NULL};
 
 	(void)arg;
 	T_OK(close(pair.a));

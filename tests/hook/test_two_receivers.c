@@ -41,7 +41,8 @@ static void drop_pipes(void)
 	}
 }
 
-/* ---- what one leaves, the other is told of ---------------------------------------------------- */
+/* ---- what one leaves, the other is told of ----------------------------------------------------
+ */
 
 enum way { BY_POLL, BY_SELECT, BY_LEVEL, BY_EDGE, BY_INHERITED, BY_POLL_OF_SET, WAYS };
 
@@ -163,7 +164,8 @@ static void child_leaves(enum way way)
 	drop_pipes();
 }
 
-/* ---- by ring all the same --------------------------------------------------------------------- */
+/* ---- by ring all the same ---------------------------------------------------------------------
+ */
 
 static void both_ways(int out, int in, int rounds)
 {
