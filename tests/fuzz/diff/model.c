@@ -122,16 +122,6 @@ void m_arrived(const struct m_file *file)
 	edge(file->conn, !file->side, E_IN);
 }
 
-void m_received(const struct m_file *file)
-{
-	struct m_item *item;
-
-	for (item = w->item; item < w->item + ITEMS; item++)
-		if (item->set >= 0 && w->file[item->file].kind == FK_STREAM &&
-		    m_in(&w->file[item->file]) == m_in(file) && !m_unread(m_in(file)))
-			item->told = 0;
-}
-
 void m_writable_again(const struct m_file *file)
 {
 	edge(file->conn, !file->side, E_OUT);
@@ -364,11 +354,6 @@ struct m_ready m_item_ready(const struct m_item *item)
 
 		ready.may |= (short)(ready.must & ~due);
 		ready.must &= due;
-		/* A limit that docs/support-matrix.md tells: whoever leaves bytes unread. */
-		if (item->told) {
-			ready.may |= ready.must & POLLIN;
-			ready.must &= ~POLLIN;
-		}
 	}
 	/* An end of a connection may be half done: that it errs is not told in advance. */
 	if (!ready.must && ready.may == POLLERR)

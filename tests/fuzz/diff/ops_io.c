@@ -126,7 +126,6 @@ static ssize_t gather(struct recv *r, ssize_t n)
 static void recv_said(struct recv *r, ssize_t n)
 {
 	m_in(r->file)->got += r->done;
-	m_received(r->file);
 	if (r->wrong)
 		say("%s at %llu", r->wrong, (unsigned long long)m_in(r->file)->got);
 	else if (!r->want)
@@ -328,7 +327,6 @@ void op_drain(const struct op *op)
 	} else {
 		m_in(r.file)->got += r.done;
 		m_in(r.file)->flood += r.done;
-		m_received(r.file);
 		say("all");
 	}
 	if (full && r.done >= r.want) {

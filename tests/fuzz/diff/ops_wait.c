@@ -339,7 +339,7 @@ void op_epmod(const struct op *op)
 		return;
 	item->events = (uint8_t)op->arg[2];
 	item->edges = E_IN | E_OUT | E_RDHUP;
-	item->disarmed = item->told = 0;
+	item->disarmed = 0;
 }
 
 void op_epdel(const struct op *op)
@@ -403,7 +403,6 @@ static int take_events(const struct m_file *set, struct seen *seen,
 		if (!seen->ready[number].must && !seen->ready[number].may)
 			seen->wrong[number] |= bits;
 		item->edges = 0;
-		item->told |= (bits & POLLIN) != 0;
 		if (item->events & E_ONESHOT)
 			item->disarmed = 1;
 	}

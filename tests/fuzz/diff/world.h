@@ -59,7 +59,6 @@ struct m_item {
 	int32_t set, file; /* indices of files; set NONE: free */
 	int32_t var, fd;
 	uint8_t events, edges, ghost, disarmed;
-	uint8_t told; /* of bytes, and not all have been received since */
 };
 
 struct m_var {
@@ -138,8 +137,6 @@ uint64_t m_seed(const struct m_file *file, bool out);
 
 /** m_arrived() - bytes, or an end, came to the receiver of what @file sends: edges */
 void m_arrived(const struct m_file *file);
-/** m_received() - bytes were */
-void m_received(const struct m_file *file);
 void m_writable_again(const struct m_file *file);
 void m_fin(const struct m_file *file);
 void m_reset(const struct m_file *file);
