@@ -184,6 +184,9 @@ static bool may_end(const struct m_file *file)
 		return true;
 	if (m_busy(file) || m_out(file)->sending || m_in(file)->sending)
 		return false;
+	/* For all that the others know a killed process has it, so they send no reset: a limit. */
+	if (file->refs == 1 && m_end(file)->haunted && m_unread(m_in(file)))
+		return false;
 	/* Bytes that come after the close make another end of it than those before. */
 	if (file->refs == 1 && m_in(file)->lazy && m_unread(m_in(file)))
 		return false;
@@ -271,7 +274,7 @@ bool m_proc_may_end(int proc, bool killed)
 	return true;
 }
 
-void m_proc_ended(int proc)
+void m_proc_ended(int proc, bool killed)
 {
 	int i;
 
@@ -280,6 +283,8 @@ void m_proc_ended(int proc)
 			struct m_file *file = &w->file[w->proc[proc].var[i].file];
 
 			w->proc[proc].var[i].file = NONE;
+			if (killed && file->kind == FK_STREAM)
+				m_end(file)->haunted = 1;
 			unref(file, proc, w->proc[proc].var[i].fd);
 		}
 	for (i = 0; i < ACTORS; i++)

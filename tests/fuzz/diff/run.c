@@ -388,7 +388,7 @@ static void end_process(int victim, int number)
 		say("waitpid: %s", strerrorname_np(errno));
 	else
 		say("%s", WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "ended");
-	m_proc_ended(proc);
+	m_proc_ended(proc, number == SIGKILL);
 }
 
 void op_kill(const struct op *op)

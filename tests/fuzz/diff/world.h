@@ -37,6 +37,7 @@ struct m_dir {
 
 struct m_end {
 	uint8_t closed, wr_shut, rd_shut, rst, linger, nodelay, cork;
+	uint8_t haunted; /* a process that had it was killed */
 	int32_t rcvtimeo, lowat;
 };
 
@@ -146,7 +147,7 @@ bool m_may_close(int actor, int var);
 /** m_closed() - this process's number is closed */
 void m_closed(int actor, int var);
 /** m_proc_ended() - all its numbers are */
-void m_proc_ended(int proc);
+void m_proc_ended(int proc, bool killed);
 /** m_proc_may_end() - would the end of @proc, by itself or @killed, have a certain outcome? */
 bool m_proc_may_end(int proc, bool killed);
 
