@@ -143,8 +143,9 @@ def many(world, contestant, cpus, seconds, streams, warm, idle=0.0):
     if contestant.policy:
         told["on_ring"] = world.stats("A")["streams_now_on_ring"]
     memory = world.memory()
-    for key, value in memory.items():
-        told[key + "_kib"] = (value - before[key]) / streams / 1024
+    if streams > 1:
+        for key, value in memory.items():
+            told[key + "_kib"] = (value - before[key]) / streams / 1024
     text = client.wait(idle + seconds + 60)
     told |= json.loads(text.splitlines()[-1])
     del told["messages"]
@@ -159,7 +160,7 @@ def moves(world, contestant, cpus, pause_us):
                          [program(world, "bench_stream"), "serve", where])
     world.listens(server, port)
     client = world.spawn("client", contestant, cpus[1], [
-        program(world, "bench_moves"), where, "--streams", 10, "--pause", pause_us])
+        program(world, "bench_moves"), where, "--streams", 5, "--pause", pause_us])
     told = json.loads(client.wait(120))
     del told["streams"]
     server.kill()

@@ -200,7 +200,7 @@ def moves(s):
     """time from connect to the first byte by ring, the cost of a move, of a leave, and of a drain"""
     with s.world() as w:
         s.compare(w, "moves", "64 bytes, a processor each", ("tcp", "auto", "always"),
-                  lambda c: own.moves(w, c, s.two, 2000), main="woken_message_us")
+                  lambda c: own.moves(w, c, s.two, 2000), main="woken_message_us", rounds=3)
         s.compare(w, "moves", "20 drains and resumes", ("tcp", "auto"),
                   lambda c: own.toggled(w, c, s.two, 3, 20))
 

@@ -12,6 +12,21 @@ from world import CONTESTANTS
 METRICS = {
     "gbit": "Gbit/s", "p50_us": "median, µs", "p99_us": "99th percentile, µs", "rps": "per second",
     "cpu_us": "processor time of both sides per request, µs",
+    "p999_us": "99.9th percentile, µs", "set_rps": "SET per second", "get_rps": "GET per second",
+    "region_kib": "memory of the region per stream, KiB",
+    "programs_kib": "private memory of both programs per stream, KiB",
+    "idle_percent": "percent of a processor, both programs, all streams idle",
+    "agents_percent": "percent of a processor, both agents, all streams idle",
+    "on_ring": "streams on a ring", "switches": "times back to TCP",
+    "local_gbit": "of these the co-resident streams, Gbit/s",
+    "remote_gbit": "of these the remote streams, Gbit/s",
+    "first_by_ring_us": "from connect to the end of the first round trip by ring, µs",
+    "messages_before": "round trips by TCP before that",
+    "first_ring_message_us": "that first round trip by ring, µs",
+    "tcp_message_us": "a round trip by TCP before, µs",
+    "ring_message_us": "a round trip by ring after, µs",
+    "woken_message_us": "the first round trip after a pause of 2 ms, µs",
+    "messages_until_ring": "round trips by TCP after a pause until one goes by ring",
     "cpu_ns_kib": "processor time of both sides per KiB, ns",
 }
 

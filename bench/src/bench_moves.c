@@ -10,9 +10,10 @@
  * sent.
  *
  * Each of --streams connections has round trips of 64 bytes until one of them went by ring, and a
- * thousand more. Then a thousand times a pause of --pause microseconds, long enough for both sides
- * to fall asleep, and round trips until one goes by ring again: what wakes the server goes by TCP,
- * and that is the cost of a leave; how many do so before the ring is open is the cost of a move.
+ * few hundred more. Then a hundred times a pause of --pause microseconds, long enough for both
+ * sides to fall asleep, and round trips until one goes by ring again: what wakes the server goes by
+ * TCP, and that is the cost of a leave; how many do so before the ring is open is the cost of a
+ * move.
  *
  * Without the library nothing ever goes by ring: then each loop ends after so many round trips, and
  * the figures are those of TCP in the same places.
@@ -29,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIZE = 64, TRIES = 2000, AFTER = 1000, PAUSES = 300, TRIES_AWAKE = 20 };
+enum { SIZE = 64, TRIES = 1000, AFTER = 500, PAUSES = 100, TRIES_AWAKE = 8 };
 
 static struct b_times first_us, first_messages, by_tcp, moving, by_ring, woken, until_ring;
 static uint64_t sent_before;
