@@ -204,18 +204,30 @@ void exec_print(const struct prog *prog, const struct outcome *a, const struct o
 	printf("    %s  |  %s\n", a->status, b->status);
 }
 
+static bool same(const struct result *a, const struct result *b)
+{
+	return a->state == b->state && (a->state != RES_DONE || !strcmp(a->text, b->text));
+}
+
+/* What a run that was ended early had not brought to an end is not its difference. */
 bool exec_compare(const struct prog *prog, const struct outcome *a, const struct outcome *b,
 		  struct difference *ret)
 {
+	bool whole;
 	uint32_t i;
 
-	for (i = 0; i < prog->count + ACTORS; i++) {
-		if (a->result[i].state == b->result[i].state &&
-		    (a->result[i].state != RES_DONE ||
-		     !strcmp(a->result[i].text, b->result[i].text)))
-			continue;
-		*ret = (struct difference){(int)i, text_of(&a->result[i]), text_of(&b->result[i])};
-		return true;
+	for (whole = false;; whole = true) {
+		for (i = 0; i < prog->count + ACTORS; i++) {
+			const struct result *ra = &a->result[i], *rb = &b->result[i];
+
+			if (same(ra, rb) ||
+			    (!whole && (rb->state == RES_BEGUN || rb->state == RES_NONE)))
+				continue;
+			*ret = (struct difference){(int)i, text_of(ra), text_of(rb)};
+			return true;
+		}
+		if (whole)
+			break;
 	}
 	*ret = (struct difference){NONE, a->status, b->status};
 	return strcmp(a->status, b->status) != 0;

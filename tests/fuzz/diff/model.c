@@ -314,6 +314,10 @@ static struct m_ready stream_ready(const struct m_file *file)
 		ready.must |= POLLRDHUP;
 	if (end->rst || (end->wr_shut && m_over(file)))
 		ready.must |= POLLHUP;
+	if (in->taking && !m_over(file)) {
+		ready.may |= ready.must & POLLIN;
+		ready.must &= ~POLLIN;
+	}
 	return ready;
 }
 
@@ -419,7 +423,7 @@ void m_unmark(struct m_actor *actor)
 		else if (file->kind == FK_EPOLL)
 			file->waiting = 0;
 		else if (file->kind == FK_STREAM)
-			m_in(file)->waiting = 0;
+			m_in(file)->waiting = m_in(file)->taking = 0;
 		actor->file[i] = NONE;
 	}
 	actor->pending = NONE;

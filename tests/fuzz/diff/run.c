@@ -195,6 +195,8 @@ void call_begin(const struct m_file *a, const struct m_file *b, const struct m_f
 			w->file[actor->file[i]].waiting = 1;
 		else if (files[i]->kind == FK_STREAM)
 			m_in(files[i])->waiting = 1;
+		if (w->prog.op[at].kind == OP_recv)
+			m_in(files[i])->taking = 1;
 	}
 	actor->done = 0;
 	actor->pending = (int32_t)at;

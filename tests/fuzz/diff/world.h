@@ -33,6 +33,7 @@ struct m_dir {
 	uint8_t lazy;	 /* the last bytes may be held back (Nagle, cork) */
 	uint8_t sending; /* a call that may block is under way */
 	uint8_t waiting; /* somebody waits for this to arrive */
+	uint8_t taking;	 /* ... and takes it at once */
 };
 
 struct m_end {
