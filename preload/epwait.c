@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "clock.h"
+#include "io.h"
 #include "lock.h"
 #include "ready.h"
 #include "wait.h"
@@ -328,8 +329,8 @@ static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events
 	return rc;
 }
 
-int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max,
-		  uint64_t timeout_ns, const sigset_t *mask)
+static int wait_ready(uint32_t number, int epfd, struct epoll_event *events, int max,
+		      uint64_t timeout_ns, const sigset_t *mask)
 {
 	const uint64_t begun = pl_now_ns();
 	const uint64_t until =
@@ -385,4 +386,31 @@ int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max
 		if (until != UINT64_MAX && pl_now_ns() >= until)
 			return collect(set, events, max, &hot, &both);
 	}
+}
+
+static bool only_writable(const struct epoll_event *events, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (events[i].events & ~(uint32_t)(EPOLLOUT | EPOLLWRNORM))
+			return false;
+	return true;
+}
+
+static bool readable(const void *number)
+{
+	return pl_epset_ready_any(*(const uint32_t *)number);
+}
+
+int pl_epset_wait(uint32_t number, int epfd, struct epoll_event *events, int max,
+		  uint64_t timeout_ns, const sigset_t *mask)
+{
+	const int n = wait_ready(number, epfd, events, max, timeout_ns, mask);
+
+	if (n > 0 && timeout_ns && pl_tx_full_lately() && only_writable(events, n)) {
+		PL_IN_REGION;
+		pl_tx_pause(readable, &number);
+	}
+	return n;
 }

@@ -31,6 +31,15 @@ bool pl_writable(const void *p, size_t len);
 /** pl_vec_slice() - bytes [off, off+len) as at most @max vectors; how many; the rest is left out */
 size_t pl_vec_slice(const struct pl_vec *v, size_t off, size_t len, struct iovec *out, size_t max);
 
+/** pl_tx_full_lately() - has EAGAIN been said of a full ring since this thread last paused? */
+bool pl_tx_full_lately(void);
+
+/**
+ * pl_tx_pause() - then, and there is nothing to tell but that sockets are writable: wait a moment
+ * @ready: called with @arg while it spins; true: something else came
+ */
+void pl_tx_pause(bool (*ready)(const void *arg), const void *arg);
+
 /**
  * pl_rx() - receive into @v as recvmsg() with @flags would
  * @msg: the caller's header when it came by recvmsg; its fields are filled in. Return: bytes, 0 =

@@ -21,6 +21,7 @@
 
 #include "clock.h"
 #include "epset.h"
+#include "io.h"
 #include "ready.h"
 #include "undo.h"
 #include "wait.h"
@@ -334,7 +335,7 @@ static int spin(struct pollfd *fds, nfds_t n, struct pl_stream *hot)
 	return ready;
 }
 
-int pl_pollset_wait(struct pollfd *fds, nfds_t n, uint64_t timeout_ns, const sigset_t *mask)
+static int wait_ready(struct pollfd *fds, nfds_t n, uint64_t timeout_ns, const sigset_t *mask)
 {
 	const uint64_t begun = pl_now_ns();
 	const uint64_t until =
@@ -368,4 +369,41 @@ int pl_pollset_wait(struct pollfd *fds, nfds_t n, uint64_t timeout_ns, const sig
 			return 0;
 		/* Something became ready in user space between the look and the settling. */
 	}
+}
+
+/* The array, while a full ring is waited for. */
+struct pause {
+	struct pollfd *fds;
+	nfds_t n;
+};
+
+static bool only_writable(const struct pollfd *fds, nfds_t n)
+{
+	nfds_t i;
+
+	for (i = 0; i < n; i++)
+		if (fds[i].revents & ~(POLLOUT | POLLWRNORM))
+			return false;
+	return true;
+}
+
+static bool readable(const void *arg)
+{
+	const struct pause *pause = arg;
+
+	(void)look(pause->fds, pause->n, false);
+	return !only_writable(pause->fds, pause->n);
+}
+
+int pl_pollset_wait(struct pollfd *fds, nfds_t n, uint64_t timeout_ns, const sigset_t *mask)
+{
+	const struct pause pause = {fds, n};
+	int rc = wait_ready(fds, n, timeout_ns, mask);
+
+	if (rc > 0 && timeout_ns && pl_tx_full_lately() && only_writable(fds, n)) {
+		PL_IN_REGION;
+		pl_tx_pause(readable, &pause);
+		rc = look(fds, n, false).ready;
+	}
+	return rc;
 }

@@ -46,6 +46,8 @@ struct pl_stream {
 	uint32_t said_reason; /* the last one that was logged */
 	uint32_t dry;	      /* receives in a row that found the ring empty and did not wait */
 	uint32_t slow;	      /* how often of late a wait for room was in vain */
+	uint64_t full_at;     /* where the reader stood when EAGAIN was said, */
+	uint64_t full_ns;     /* and since when */
 	uint32_t stuck;	      /* the last leave was given up: a receiver stays inside the kernel */
 	uint64_t last_send_ns;
 	uint64_t looked_ns; /* when the socket was last asked whether the peer is gone */

@@ -5,61 +5,19 @@
  * Modes TCP and LEAVING send by the kernel; WAKING and RING copy into the ring and publish by CAS.
  * A failed publish means that the reader went to sleep: the same bytes then go by TCP and wake it.
  *
- * Opening: the ring is opened behind a first piece, which then goes by TCP and wakes the reader, if
- * no other sender is inside the kernel. A sender raises tx.in_kernel and looks at the word under
- * the lock, and the opener holds it from its look at in_kernel until the piece is sent, so no byte
- * is sent behind its back. open_at comes from the kernel's own count: bytes that were sent out of
- * our sight are in it. The piece must really leave: what Nagle or a cork holds back is pushed.
- * Signals are blocked meanwhile: no handler of this thread sends. Who dies at it leaves
- * tx.opening set, and the next one under the lock closes the ring again.
- *
- * Full ring: while the reader moves, wait for room or write short; when it does not move, leave for
- * TCP, whose back-pressure is the kernel's.
+ * The rest is in tx_open.c, which opens the ring, and tx_room.c, for when it is full.
  */
-#include "io.h"
+#include "tx_call.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
-#include <sched.h>
-#include <netinet/in.h>
 #include <string.h>
 
 #include "clock.h"
 #include "epset.h"
-#include "lock.h"
-#include "pairing.h"
 #include "undo.h"
 #include "wait.h"
 
-#define SLICES		 16
-#define PUBLISH_BYTES	 (32u << 10) /* a reader begins while we still copy */
-#define LOOK_NS		 1000000u    /* how often the socket of a busy ring is looked at */
-#define FAILS_MAX	 6u
-#define NAP_NS		 300000	   /* of a sender whose reader does not move */
-#define NAPS_NS		 10000000u /* then it leaves */
-#define NAPS_NONBLOCK_NS 2000000u
-#define SLOW_MAX	 12u
-#define WORTH_BYTES	 8192u /* so much at once is worth a ring whatever comes after it */
-#define FILE_PIECE_BYTES 4096u
-#define LEAVE_FLAGS	 (SHMT_DIR_REFUSED | SHMT_DIR_STOPPED | SHMT_DIR_CLOSED)
-
-/* One sending call: from the caller's memory, or from a file. */
-struct call {
-	struct pl_stream *s;
-	int fd;
-	const struct pl_vec *v; /* NULL: from in_fd at file_off */
-	const struct msghdr *msg;
-	int in_fd;
-	off_t file_off;
-	size_t total, done;
-	int flags;
-	bool nonblock;
-	bool eof;  /* the file ended early */
-	bool stop; /* the kernel took less than it was given, or a signal came: that is the answer
-		    */
-};
+#define PUBLISH_BYTES (32u << 10) /* a reader begins while we still copy */
 
 static void lower(uint32_t **count)
 {
@@ -69,11 +27,11 @@ static void lower(uint32_t **count)
 	shmt_sub(*count, 1);
 }
 
-static ssize_t kernel_send(struct call *c, size_t len)
+static ssize_t kernel_send(struct pl_tx_call *c, size_t len)
 {
 	/* What was sent before counts: then an error is for the next call, and so is SIGPIPE. */
 	const int flags = c->flags | (c->done ? MSG_NOSIGNAL : 0);
-	struct iovec slice[SLICES];
+	struct iovec slice[PL_TX_SLICES];
 	struct msghdr msg = {.msg_iov = slice};
 	const bool whole = c->done == 0 && len == c->total;
 	size_t asked = len, i;
@@ -92,7 +50,7 @@ static ssize_t kernel_send(struct call *c, size_t len)
 			msg.msg_iov = (struct iovec *)(uintptr_t)c->v->iov;
 			msg.msg_iovlen = c->v->n;
 		} else {
-			msg.msg_iovlen = pl_vec_slice(c->v, c->done, len, slice, SLICES);
+			msg.msg_iovlen = pl_vec_slice(c->v, c->done, len, slice, PL_TX_SLICES);
 			for (asked = 0, i = 0; i < msg.msg_iovlen; i++)
 				asked += slice[i].iov_len;
 		}
@@ -106,175 +64,11 @@ static ssize_t kernel_send(struct call *c, size_t len)
 	return n < 0 ? -errno : n;
 }
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
-
-static bool may_open(struct pl_stream *s, int fd)
-{
-	const struct shmt_seg_end_shared *other;
-	struct shmt_evidence mine = {0};
-	const uint32_t flags = shmt_load(&s->tx.shared->flags);
-
-	/* STAYS may have been said while the region was away; its flags did not hear of it. */
-	if (!(flags & SHMT_DIR_ATTACHED) || (flags & LEAVE_FLAGS) ||
-	    (shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_STAYS))
-		return false;
-	if (!shmt_load_relaxed(&s->verified)) {
-		other = &s->seg->end[1 - s->side];
-		/* Two connections must never be taken for one: see docs/protocol.md. */
-		if (pl_stream_evidence(fd, &mine) < 0 ||
-		    !shmt_evidence_fits(&mine, &other->evidence)) {
-			pl_stream_stay(s, COLOC_REASON_MISMATCH);
-			return false;
-		}
-		shmt_store_relaxed(&s->verified, 1);
-	}
-	return true;
-}
-
-/* Is more to come soon, so that an opened ring is used? */
-static bool expects_more(struct call *c, uint64_t now)
-{
-	struct pl_stream *s = c->s;
-	const uint64_t gap_ns = now - shmt_load_relaxed(&s->last_send_ns);
-
-	if (shmt_load_relaxed(&s->opened)) { /* the last opening was for nothing */
-		shmt_store_relaxed(&s->opened, 0);
-		if (shmt_load_relaxed(&s->open_fails) < FAILS_MAX)
-			(void)shmt_bump(&s->open_fails);
-	}
-	if (pl.policy == PL_POLICY_ALWAYS || c->total - c->done >= WORTH_BYTES)
-		return true;
-	if (gap_ns > (uint64_t)pl_setting(switch_open_gap_us) * 1000)
-		return false;
-	if (pl_same_cpu(s, pl_note_cpu(&s->tx.shared->s_cpu),
-			shmt_load_relaxed(&s->tx.shared->r_cpu)))
-		return false;
-	return (shmt_bump(&s->waits) & ((1u << shmt_load_relaxed(&s->open_fails)) - 1)) == 0;
-}
-
-/*
- * Nagle or a cork may hold the last bytes back while their followers wait in the ring. Setting
- * TCP_NODELAY pushes what is queued, through a cork too (tcp(7)), and for these bytes that lasts
- * when it is unset again. Bytes that wait for the peer's window are in order: reading lets them
- * through.
- */
-static void push(int fd)
-{
-	const int on = 1, off = 0;
-	int nodelay = 1;
-	socklen_t len = sizeof(nodelay);
-
-	if (getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &len) < 0)
-		return;
-	(void)pl_real.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (!nodelay)
-		(void)pl_real.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &off, sizeof(off));
-}
-
-/* A lock of the sending direction, and nothing left half done by who died with it. */
-static enum pl_lock_result lock_tx(struct pl_stream *s)
-{
-	const enum pl_lock_result lock = pl_lock(&s->rec->tx.lock);
-
-	if (PL_UNLIKELY(shmt_load_relaxed(&s->rec->tx.opening)) && pl_attached(s)) {
-		shmt_tx_unopen(&s->tx);
-		shmt_store(&s->rec->tx.opening, 0);
-	}
-	return lock;
-}
-
-/* The first @len bytes, without waiting. */
-static ssize_t send_piece(struct call *c, size_t len, const void *buf)
-{
-	struct iovec slice[SLICES] = {{(void *)(uintptr_t)buf, len}};
-	struct msghdr msg = {.msg_iov = slice, .msg_iovlen = 1};
-	const int flags = (c->flags & ~MSG_MORE) | MSG_DONTWAIT | (c->done ? MSG_NOSIGNAL : 0);
-	ssize_t n;
-
-	if (c->v)
-		msg.msg_iovlen = pl_vec_slice(c->v, c->done, len, slice, SLICES);
-	n = msg.msg_iovlen == 1 ? pl_real.send(c->fd, slice[0].iov_base, slice[0].iov_len, flags)
-				: pl_real.sendmsg(c->fd, &msg, flags);
-	return n < 0 ? -errno : n;
-}
-
-/* Under the lock, with signals blocked. Return: as open_and_send() */
-static ssize_t open_behind(struct call *c, size_t len, const void *buf)
-{
-	struct pl_stream *s = c->s;
-	struct coloc_record_tx_shared *tx = &s->rec->tx;
-	uint32_t unsent = 0;
-	uint64_t sent;
-	ssize_t n = 0;
-
-	/* T1 pairs with T2: nobody is inside, and nobody comes in while we hold the lock. */
-	if (shmt_load(&tx->in_kernel) != 0 || pl_stream_bytes(c->fd, NULL, &sent) < 0)
-		return 0;
-	shmt_store(&tx->opening, 1);
-	if (shmt_tx_open(&s->tx, sent + len)) {
-		n = send_piece(c, len, buf);
-		if (n == (ssize_t)len) {
-			shmt_count(&tx->switches, 1);
-			shmt_add_relaxed(&pl.local->totals.switches_to_ring, 1);
-			shmt_store_relaxed(&s->opened, 1);
-			shmt_store_relaxed(&s->looked_ns, pl_now_ns());
-			if (pl_real.ioctl(c->fd, SIOCOUTQNSD, &unsent) == 0 && unsent)
-				push(c->fd);
-		} else {
-			shmt_tx_unopen(&s->tx);
-			c->stop = n > 0 && c->nonblock;
-		}
-	}
-	shmt_store(&tx->opening, 0);
-	return n == -EAGAIN ? 0 : n;
-}
-
-/*
- * Return: how much of the first piece was sent, all: and the ring is open behind it; 0: nothing, go
- * on by TCP; -Exxx. A cancellation waits: it would leave the lock behind.
- */
-static ssize_t open_and_send(struct call *c)
-{
-	struct pl_stream *s = c->s;
-	const size_t setting = (size_t)pl_setting(switch_first_piece_bytes);
-	char buf[FILE_PIECE_BYTES];
-	size_t len = c->total - c->done;
-	enum pl_lock_result lock;
-	sigset_t all, before;
-	int cancel;
-	ssize_t n = 0;
-
-	if (len > setting)
-		len = setting;
-	if (!c->v) {
-		n = pread(c->in_fd, buf, len < sizeof(buf) ? len : sizeof(buf),
-			  c->file_off + (off_t)c->done);
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		len = (size_t)n;
-		n = 0;
-	}
-	sigfillset(&all);
-	if (pthread_sigmask(SIG_BLOCK, &all, &before) != 0)
-		return 0;
-	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	lock = pl_lock_try(&s->rec->tx.lock);
-	if (lock == PL_LOCK_TAKEN) {
-		if (!shmt_load_relaxed(&s->rec->tx.opening))
-			n = open_behind(c, len, buf);
-		pl_unlock(&s->rec->tx.lock, lock);
-	}
-	(void)pthread_setcancelstate(cancel, &cancel);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return n;
-}
-
 /* T2: enter a kernel send under the lock; false: the ring is open, look again */
 static bool enter_kernel(struct pl_stream *s)
 {
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
-	const enum pl_lock_result lock = lock_tx(s);
+	const enum pl_lock_result lock = pl_tx_lock(s);
 	enum shmt_mode mode = SHMT_TCP;
 
 	if (pl_attached(s))
@@ -287,7 +81,7 @@ static bool enter_kernel(struct pl_stream *s)
 	return mode == SHMT_TCP || mode == SHMT_LEAVING;
 }
 
-static void look_again(struct call *c)
+static void look_again(struct pl_tx_call *c)
 {
 	pl_wait_mapped();
 	if (pl_stream_wants_attach(c->s))
@@ -295,7 +89,7 @@ static void look_again(struct call *c)
 }
 
 /* Modes TCP and LEAVING. -ESTALE: the word changed, look again. */
-static ssize_t send_tcp(struct call *c, uint64_t ctl)
+static ssize_t send_tcp(struct pl_tx_call *c, uint64_t ctl)
 {
 	struct pl_stream *s = c->s;
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
@@ -303,9 +97,8 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
 	const uint64_t now = attached ? pl_now_ns() : 0;
 	ssize_t n = 0;
 
-	if (attached && SHMT_CTL_MODE(ctl) == SHMT_TCP && c->done < c->total &&
-	    may_open(s, c->fd) && expects_more(c, now))
-		n = open_and_send(c);
+	if (attached && SHMT_CTL_MODE(ctl) == SHMT_TCP && c->done < c->total)
+		n = pl_tx_open(c);
 	if (n == 0) {
 		uint32_t *inside __attribute__((cleanup(lower))) =
 			enter_kernel(s) ? &tx->in_kernel : NULL;
@@ -331,10 +124,10 @@ static ssize_t send_tcp(struct call *c, uint64_t ctl)
  */
 
 /* Copy the next bytes to @head; how many could be had. -Exxx only from a file. */
-static ssize_t fill(struct call *c, uint64_t head, size_t len)
+static ssize_t fill(struct pl_tx_call *c, uint64_t head, size_t len)
 {
 	const struct shmt_ring *ring = &c->s->tx.ring;
-	struct iovec slice[SLICES];
+	struct iovec slice[PL_TX_SLICES];
 	size_t done = 0, n, i;
 
 	if (!c->v) {
@@ -347,7 +140,7 @@ static ssize_t fill(struct call *c, uint64_t head, size_t len)
 		return got < 0 ? -errno : got;
 	}
 	while (done < len) {
-		n = pl_vec_slice(c->v, c->done + done, len - done, slice, SLICES);
+		n = pl_vec_slice(c->v, c->done + done, len - done, slice, PL_TX_SLICES);
 		for (i = 0; i < n; i++) {
 			if (!pl_readable(slice[i].iov_base, slice[i].iov_len))
 				return done ? (ssize_t)done : -EFAULT;
@@ -367,11 +160,11 @@ enum step {
 };
 
 /* Modes WAKING and RING: as much as fits, under the lock. */
-static enum step send_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
+static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 {
 	struct pl_stream *s = c->s;
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
-	const enum pl_lock_result lock = lock_tx(s);
+	const enum pl_lock_result lock = pl_tx_lock(s);
 	const uint64_t now = pl_now_ns();
 	enum step step = STEP_DONE;
 	int64_t space;
@@ -388,7 +181,7 @@ static enum step send_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		 */
 		step = STEP_LEAVE;
 		if (lock == PL_LOCK_NESTED ||
-		    (shmt_load_relaxed(&s->tx.shared->flags) & LEAVE_FLAGS))
+		    (shmt_load_relaxed(&s->tx.shared->flags) & PL_TX_LEAVE_FLAGS))
 			break;
 		space = shmt_tx_space(&s->tx, *ctl);
 		if (space <= 0) {
@@ -428,90 +221,10 @@ static enum step send_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 	return step;
 }
 
-/* Once in a while a busy ring looks whether its socket still has a peer; 0: it has. */
-static int look_at_peer(struct pl_stream *s, int fd)
-{
-	const uint64_t now = pl_now_ns();
-
-	if (now - shmt_load_relaxed(&s->looked_ns) < LOOK_NS)
-		return 0;
-	shmt_store_relaxed(&s->looked_ns, now);
-	if (!pl_peer_gone(fd))
-		return 0;
-	/* Closed, reset, or closed for sending only: the kernel's answer counts from here on. */
-	shmt_or(&s->tx.shared->flags, SHMT_DIR_STOPPED);
-	pl_stream_reason(s, COLOC_REASON_PEER_CLOSED);
-	return 1;
-}
-
-/*
- * Full at @ctl: true: look again, there is room or something changed; false: the reader does not
- * move. A reader that lost its processor for a moment has a ring full to go on with, and behind a
- * leave lie megabytes of TCP: so the sender naps for a while before it leaves. One that must not
- * wait does so for less, and for ever less while its reader keeps it waiting in vain.
- */
-static bool wait_for_room(struct call *c, uint64_t ctl)
-{
-	struct pl_stream *s = c->s;
-	struct shmt_dir_shared *dir = s->tx.shared;
-	const uint32_t cpu = pl_note_cpu(&dir->s_cpu);
-	const int64_t want = (int64_t)(s->tx.ring.size / 4);
-	const uint64_t budget_ns = 2000 * (uint64_t)pl_setting(wait_spin_us);
-	const uint64_t naps_ns =
-		c->nonblock ? NAPS_NONBLOCK_NS >> shmt_load_relaxed(&s->slow) : NAPS_NS;
-	const struct timespec nap = {.tv_nsec = NAP_NS};
-	struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
-	uint64_t moved_ns = pl_now_ns();
-	/* A reader that still takes the kernel's bytes, which come first, moves too. */
-	uint64_t progress = shmt_load(&dir->tail) + shmt_load(&dir->tcp_read);
-	uint32_t turns = 0;
-
-	while (shmt_load_relaxed(&dir->ctl) == ctl ||
-	       SHMT_CTL_MODE(shmt_load(&dir->ctl)) == SHMT_RING) {
-		if (shmt_tx_space(&s->tx, shmt_load(&dir->ctl)) >= want) {
-			shmt_store_relaxed(&s->slow, shmt_load_relaxed(&s->slow) -
-							     (shmt_load_relaxed(&s->slow) > 0));
-			return true;
-		}
-		if (shmt_load_relaxed(&dir->flags) & LEAVE_FLAGS)
-			return true;
-		if (pl_same_cpu(s, cpu, shmt_load_relaxed(&dir->r_cpu)))
-			sched_yield();
-		else
-			shmt_pause();
-		if ((++turns & 31) == 0) {
-			const uint64_t now = pl_now_ns();
-			const uint64_t at =
-				shmt_load_relaxed(&dir->tail) + shmt_load_relaxed(&dir->tcp_read);
-
-			if (at != progress) {
-				progress = at;
-				moved_ns = now;
-			} else if (now - moved_ns > budget_ns) {
-				if (now - moved_ns > budget_ns + naps_ns) {
-					shmt_store_relaxed(
-						&s->slow,
-						shmt_load_relaxed(&s->slow) +
-							(shmt_load_relaxed(&s->slow) < SLOW_MAX));
-					return false;
-				}
-				if (pl_real.ppoll(&p, 1, &nap, NULL) != 0) {
-					c->stop = errno == EINTR;
-					return false;
-				}
-				turns = 31;
-			}
-			if (look_at_peer(s, c->fd))
-				return true;
-		}
-	}
-	return true;
-}
-
 /* ---- one call ----------------------------------------------------------------------------------
  */
 
-static ssize_t send_attached(struct call *c)
+static ssize_t send_attached(struct pl_tx_call *c)
 {
 	struct pl_stream *s = c->s;
 	ssize_t n = 0;
@@ -540,8 +253,13 @@ static ssize_t send_attached(struct call *c)
 				pl_epset_tell_again(s);
 				goto out;
 			}
-			if (wait_for_room(c, ctl))
+			if (pl_tx_wait_for_room(c, ctl))
 				break;
+			if (c->full) {
+				pl_epset_tell_again(s);
+				n = -EAGAIN;
+				goto out;
+			}
 			if (c->stop && c->done)
 				goto out;
 			/* fall through */
@@ -562,7 +280,7 @@ out:
 	return c->done ? (ssize_t)c->done : n;
 }
 
-static ssize_t send_call(struct call *c)
+static ssize_t send_call(struct pl_tx_call *c)
 {
 	struct pl_stream *s = c->s;
 	ssize_t n;
@@ -577,7 +295,7 @@ static ssize_t send_call(struct call *c)
 		}
 		if (shmt_load_relaxed(&s->looked_ns) &&
 		    SHMT_CTL_MODE(shmt_load_relaxed(&s->tx.shared->ctl)) != SHMT_TCP)
-			(void)look_at_peer(s, c->fd);
+			(void)pl_tx_look_at_peer(s, c->fd);
 		n = send_attached(c);
 	} while (n == -ESTALE);
 	if (n > 0)
@@ -589,7 +307,7 @@ static ssize_t send_call(struct call *c)
 ssize_t pl_tx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags,
 	      const struct msghdr *msg)
 {
-	struct call c = {
+	struct pl_tx_call c = {
 		.s = s,
 		.fd = fd,
 		.v = v,
@@ -618,7 +336,7 @@ ssize_t pl_tx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags,
 ssize_t pl_tx_file(struct pl_stream *s, int fd, int in_fd, off_t *off, size_t count)
 {
 	const off_t begin = off ? *off : lseek(in_fd, 0, SEEK_CUR);
-	struct call c = {
+	struct pl_tx_call c = {
 		.s = s,
 		.fd = fd,
 		.in_fd = in_fd,
