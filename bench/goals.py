@@ -52,6 +52,8 @@ GOALS = (
       for goal in (Goal(f"{cell}: requests over TCP's", "apps", cell, "rps", bar),
                    at_most(f"{cell}: processor time per request over TCP's", "apps", cell, "cpu_us",
                            1.0))),
+    *(Goal(f"left alone, {size} B: calls per second over TCP's", "untouched", str(size), "rps", 0.99)
+      for size in (4, 16, 32, 64, 1024, 16384)),
     *(Goal(f"not co-resident, {entries} entries, {cell}, over TCP", "directory",
            f"{entries} entries, {cell}", metric, 0.99)
       for entries in (10, 1000, 100000)

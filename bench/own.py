@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from tools import Metered
-from world import ADDR, ROOT, Failed, Unavailable, run
+from world import ADDR, LOOPBACK, ROOT, Failed, Unavailable, run
 
 
 def program(world, name):
@@ -50,6 +50,14 @@ def stream(world, contestant, cpus, seconds, mode, size, streams=1, sockbuf=0):
         return {"p50_us": told["p50_us"], "p99_us": told["p99_us"], "rps": told["per_second"],
                 "cpu_us": used * 1e6 / told["messages"]}
     return {"gbit": told["gbit"], "cpu_ns_kib": used * 1e9 / (told["messages"] * size / 1024)}
+
+
+def self_talk(world, contestant, cpus, seconds, size):
+    """bench_stream self: pairs of send() and recv() per second, in guest A"""
+    alone = world.spawn("client", contestant, cpus[1], [
+        program(world, "bench_stream"), "self", f"{LOOPBACK}:{world.port()}", "--size", size,
+        "--seconds", seconds])
+    return {"rps": json.loads(alone.wait(seconds + 30))["per_second"]}
 
 
 def short(world, contestant, cpus, seconds, size=64):

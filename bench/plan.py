@@ -128,6 +128,14 @@ def directory(s):
                       lambda c: own.short(w, c, s.one, seconds), rounds=9)
 
 
+def untouched(s):
+    """a stream that the library leaves alone (residency.loopback = no), both ends in one thread, so that nobody is woken: pairs of send and recv per second, by message size"""
+    with s.world(conf="[residency]\nloopback = no") as w:
+        for size in (4, 16, 32, 64, 1024, 16384):
+            s.compare(w, "untouched", f"{size}", ("tcp", "auto"),
+                      lambda c, z=size: own.self_talk(w, c, s.two, s.seconds / 2, z), rounds=9)
+
+
 def shares(s):
     """five streams from one process, 16 KiB messages: so many co-resident, the rest remote"""
     with s.world(remote=True) as w:
@@ -230,5 +238,5 @@ def ucx(s):
 
 
 EXPERIMENTS = {f.__name__.replace("_", "-"): f
-               for f in (bulk, latency, one_core, stream, ucx, apps, apart, short, directory, shares,
+               for f in (bulk, latency, one_core, stream, ucx, apps, apart, short, untouched, directory, shares,
                          pairs, places, many, moves, buffers, vm)}

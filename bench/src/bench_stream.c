@@ -4,6 +4,7 @@
  *
  *   bench_stream serve WHERE... [--sockbuf N]
  *   bench_stream bulk|rr WHERE... [--size N] [--seconds S] [--sockbuf N]
+ *   bench_stream self WHERE [--size N] [--seconds S]
  *
  * WHERE is "ADDR:PORT" or "unix:PATH"; one thread and one stream for each, so the same place given
  * twice is two streams. The client tells the server with its first 16 bytes what is to come.
@@ -11,6 +12,8 @@
  * bulk: messages of --size, one send() each, for --seconds; the receiver reads into a buffer of the
  *       same size; the clock stops when it has said that it has all.
  * rr:   a message of --size there, the same back; median and 99th percentile are of a round trip.
+ * self: both ends in one thread, send() and recv() by turns: nobody sleeps and nobody is woken, so
+ *       what a call costs is seen to a hundredth.
  */
 #include "bench.h"
 
@@ -182,6 +185,26 @@ static void run(char **where, int streams)
 	printf("}\n");
 }
 
+static void self(const char *where)
+{
+	const int listener = b_listen(where, sockbuf), out = b_connect(where, sockbuf);
+	const int in = b_accept(listener);
+	const uint64_t begin = b_now_ns(), end = begin + (uint64_t)(seconds * 1e9);
+	char *buf = buffer(greeting.size);
+	uint64_t now = begin, count = 0;
+	int i;
+
+	while (now < end) {
+		for (i = 0; i < 16; i++, count++) {
+			b_send_all(out, buf, greeting.size);
+			if (!b_recv_all(in, buf, greeting.size))
+				b_die("the other end has closed");
+		}
+		now = b_now_ns();
+	}
+	printf("{\"per_second\": %.1f}\n", (double)count * 1e9 / (double)(now - begin));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"size", required_argument, NULL, 's'},
@@ -204,7 +227,7 @@ int main(int argc, char **argv)
 	argv += optind;
 	argc -= optind;
 	if (argc < 2 || argc > STREAMS_MAX || !greeting.size) {
-		fprintf(stderr, "usage: bench_stream serve|bulk|rr WHERE... [--size N] "
+		fprintf(stderr, "usage: bench_stream serve|bulk|rr|self WHERE... [--size N] "
 				"[--seconds S] [--sockbuf N]\n");
 		return 2;
 	}
@@ -213,6 +236,10 @@ int main(int argc, char **argv)
 			if (pthread_create(&thread, NULL, listen_at, argv[i]))
 				b_die("pthread_create");
 		listen_at(argv[1]);
+	}
+	if (!strcmp(argv[0], "self")) {
+		self(argv[1]);
+		return 0;
 	}
 	greeting.rr = !strcmp(argv[0], "rr");
 	run(argv + 1, argc - 1);
