@@ -184,6 +184,10 @@ static int copied(int from, int to)
 	const int saved = errno;
 
 	if (to >= 0 && to != from && pl_owner()) {
+		/* A use of either number may put it on a ring: the other is not a new one any more.
+		 */
+		if (pl_fd_entry(from) == PL_NEW)
+			(void)pl_fd_set(from, PL_NEW, PL_UNKNOWN);
 		pl_stream_copy(from, to);
 		standard(to);
 	} else if (to >= 0 && to != from && pl_enter()) {
