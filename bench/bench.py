@@ -14,7 +14,6 @@ import time
 sys.dont_write_bytecode = True  # a source tree stays one
 
 # pylint: disable=wrong-import-position
-import goals
 import plan
 import report
 from measure import Results, progress
@@ -28,7 +27,8 @@ def arguments():
     parser.add_argument("--list", action="store_true", help="the experiments, and end")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"), help="where the programs are")
     parser.add_argument("--out", default=os.path.join(ROOT, "bench", "results"),
-                        help="folder for results.json, results.md and the plots")
+                        help="folder for results.json, results.md and the plots; experiments that "
+                             "are not run again stay in it")
     parser.add_argument("--seconds", type=int, default=2, help="length of one sample (2)")
     parser.add_argument("--rounds", type=int, default=3, help="least number of rounds (3)")
     parser.add_argument("--rounds-max", type=int, default=7,
@@ -96,12 +96,13 @@ def main():
     except KeyboardInterrupt:
         progress("bench.py: ended by ^C; what is complete is kept")
         status = 130
-    everything = {"machine": facts, "rows": results.rows, "skipped": results.skipped}
+    now = {"runs": {name: facts for name in {row["experiment"] for row in results.rows}},
+           "rows": results.rows, "skipped": results.skipped}
     if not args.quick:
-        report.write(args.out, everything, goals.table(results))
+        report.write(args.out, now)
         progress(f"bench.py: {args.out}/results.md")
     if args.json:
-        json.dump(everything, sys.stdout, indent=1)
+        json.dump(now, sys.stdout, indent=1)
     return status
 
 

@@ -69,10 +69,11 @@ GOALS = (
 )
 
 
-def judged(results):
-    """(goal, value, holds) of each goal that the run has the rows for; results.find() as lookup."""
+def judged(rows):
+    """(goal, value, holds) of each goal that there are rows for."""
+    by_name = {(r["experiment"], r["cell"], r["metric"], r["contestant"]): r for r in rows}
     for goal in GOALS:
-        row = results.find(goal.experiment, goal.cell, goal.metric, goal.who)
+        row = by_name.get((goal.experiment, goal.cell, goal.metric, goal.who))
         if not row:
             continue
         if not goal.over:
@@ -82,17 +83,17 @@ def judged(results):
         elif goal.over[0] is None:
             value = row["median"]
         else:
-            other = results.find(goal.experiment, *goal.over)
+            other = by_name.get((goal.experiment, *goal.over))
             if not other:
                 continue
             value = statistics.median(a / b for a, b in zip(row["values"], other["values"]))
         yield goal, value, value >= goal.bar if goal.at_least else value <= goal.bar
 
 
-def table(results):
-    """Markdown; empty if the run has none of them."""
+def table(rows):
+    """Markdown; empty if there are rows for none of them."""
     lines = []
-    for goal, value, holds in judged(results):
+    for goal, value, holds in judged(rows):
         lines.append(f"| {goal.text} | {'at least' if goal.at_least else 'at most'} {goal.bar:.3g} | "
                      f"{value:.3g} | {'yes' if holds else 'no'} | `bench.py {goal.experiment}` |")
     if not lines:

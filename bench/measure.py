@@ -108,13 +108,6 @@ class Results:
         self.rows.append(row)
         return row
 
-    def find(self, experiment, cell, metric, contestant):
-        for row in self.rows:
-            if (row["experiment"], row["cell"], row["metric"], row["contestant"]) == (
-                    experiment, cell, metric, contestant):
-                return row
-        return None
-
 
 def ratios(samples, name, base, metric):
     """Round by round."""

@@ -5,6 +5,7 @@ report.py - results.json, results.md and the plots
 import json
 import os
 
+import goals
 import plan
 import plots
 from world import CONTESTANTS
@@ -58,20 +59,27 @@ def table(rows):
     return "\n".join(lines)
 
 
-def markdown(everything, goals_table):
-    facts, rows = everything["machine"], everything["rows"]
-    out = ["# Results", "",
-           f"{facts['cpu']}, {facts['processors']} processors, Linux {facts['kernel']}, load "
-           f"{facts['load']:.1f} at the start; {facts['date']}; commit {facts['commit']}. Server on "
-           f"processor {facts['server_cpu']}, client on {facts['client_cpu']}, unless the line says "
-           "otherwise.", "",
-           "A figure is the median of the rounds. In brackets: its ratio to the first column, the "
-           "median of the rounds' ratios, with the least and the greatest.", ""]
+HEAD = """# Results
+
+A figure is the median of the rounds. In brackets: its ratio to the first column, the median of the rounds' ratios, with
+the least and the greatest. For times less is better.
+"""
+
+
+def markdown(everything, made):
+    rows = everything["rows"]
+    out = [HEAD]
+    goals_table = goals.table(rows)
     if goals_table:
         out += ["## Goals", "", goals_table]
-    for name in unique(r["experiment"] for r in rows):
-        function = plan.EXPERIMENTS.get(name)
-        out += [f"## {name}", "", (function.__doc__.strip() + "." if function else ""), ""]
+    out += [f"![{name}]({name})\n" for name in made if name.endswith(".svg")]
+    for name in [n for n in plan.EXPERIMENTS if n in everything["runs"]]:
+        facts = everything["runs"][name]
+        out += [f"## {name}", "", plan.EXPERIMENTS[name].__doc__.strip() + ".", "",
+                f"{facts['cpu']}, {facts['processors']} processors, Linux {facts['kernel']}; "
+                f"{facts['date']}, load {facts['load']:.1f} at the start; commit {facts['commit']}; "
+                f"samples of {facts['seconds']} s. Server on processor {facts['server_cpu']}, client "
+                f"on {facts['client_cpu']}, unless the line says otherwise.", ""]
         for metric in unique(r["metric"] for r in rows if r["experiment"] == name):
             some = [r for r in rows if r["experiment"] == name and r["metric"] == metric]
             out += [f"{METRICS.get(metric, metric)}:", "", table(some), ""]
@@ -85,11 +93,25 @@ def markdown(everything, goals_table):
     return "\n".join(out) + "\n"
 
 
-def write(folder, everything, goals_table):
+def merged(path, now):
+    """What an earlier run has left, with the experiments of this one in place of its own."""
+    try:
+        with open(path, encoding="utf-8") as old:
+            before = json.load(old)
+    except FileNotFoundError:
+        return now
+    done = set(now["runs"]) | {s["experiment"] for s in now["skipped"]}
+    return {"runs": before["runs"] | now["runs"]} | {
+        key: [row for row in before[key] if row["experiment"] not in done] + now[key]
+        for key in ("rows", "skipped")}
+
+
+def write(folder, now):
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "results.json"), "w", encoding="utf-8") as out:
+    path = os.path.join(folder, "results.json")
+    everything = merged(path, now)
+    with open(path, "w", encoding="utf-8") as out:
         json.dump(everything, out, indent=1)
     made = plots.draw(folder, everything["rows"])
     with open(os.path.join(folder, "results.md"), "w", encoding="utf-8") as out:
-        out.write(markdown(everything, goals_table))
-        out.writelines(f"\n![{name}]({name})\n" for name in made if name.endswith(".svg"))
+        out.write(markdown(everything, made))
