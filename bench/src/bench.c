@@ -16,7 +16,7 @@
 
 enum { TIMES_MAX = 1 << 20 };
 
-noreturn void b_die(const char *what)
+void b_die(const char *what)
 {
 	fprintf(stderr, "%s: %s\n", what, strerror(errno));
 	exit(1);

@@ -11,9 +11,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <stdnoreturn.h>
 
-noreturn void b_die(const char *what);
+void b_die(const char *what) __attribute__((noreturn));
 
 /** b_now_ns() - CLOCK_MONOTONIC */
 uint64_t b_now_ns(void);
