@@ -70,8 +70,8 @@ def main():
         sys.exit(f"bench.py: no experiment {', '.join(unknown)}; --list names them")
     if os.geteuid() != 0:
         sys.exit("bench.py: makes network namespaces and control groups, so it must be root")
-    # TERM like ^C: the worlds are taken down on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # TERM like ^C: the worlds are taken down on the way out, and what is complete is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.setpriority(os.PRIO_PROCESS, 0, args.nice)
     results = Results(args.rounds, args.rounds_max)
     session = plan.Session(results, os.path.realpath(args.build), args.seconds,
@@ -94,7 +94,7 @@ def main():
                     results.skip(name, "", "all", str(why))
                     status |= isinstance(why, Failed)
     except KeyboardInterrupt:
-        progress("bench.py: ended by ^C; what is complete is kept")
+        progress("bench.py: ended by a signal; what is complete is kept")
         status = 130
     now = {"runs": {name: facts for name in {row["experiment"] for row in results.rows}},
            "rows": results.rows, "skipped": results.skipped}

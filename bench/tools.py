@@ -236,7 +236,7 @@ def ucx(world, contestant, cpus, seconds, test, size):
     server = world.spawn("server", contestant, cpus[0], [*env, "ucx_perftest", "-p", port, "-c",
                                                          cpus[0]], guest="A")
     world.listens(server, port)
-    count = int(seconds * (2e5 if size > 16384 else 2e6))
+    count = int(seconds * (5e4 if size > 16384 else 5e5))
     client = world.spawn("client", contestant, cpus[1], [
         *env, "ucx_perftest", "127.0.0.1", "-p", port, "-t", f"ucp_{test}", "-s", size, "-n", count,
         "-w", 1000, "-c", cpus[1], "-f"], guest="A")
