@@ -60,9 +60,9 @@ change[missed-edge]='/^bool pl_epset_awake(/,/^}/ s/if (!pl_ep_items\[n - 1\]\.q
 file[reordered-switch]=shm-transport/switch.c
 change[reordered-switch]='/^bool shmt_tx_open(/,/^}/ s/shmt_store(&d->open_at, open_at);/shmt_store(\&d->open_at, open_at - 1);/'
 
-# dup2() onto a number goes on with what the number was before.
+# A number that was closed, or replaced, goes on naming the stream that it was.
 file[stale-descriptor]=preload/stream.c
-change[stale-descriptor]='/^void pl_stream_copy(/,/^}/ s/pl_stream_forget(to);//'
+change[stale-descriptor]='/^static void end_number(/,/^}/ s/pl_fd_take(fd, into)/into == PL_NEW ? pl_fd_take(fd, into) : pl_fd_entry(fd)/'
 
 # ---- builds ----------------------------------------------------------------------------------------
 
