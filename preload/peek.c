@@ -146,6 +146,8 @@ ssize_t pl_peek(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, 
 	struct peek p = {.s = s, .fd = fd, .v = v, .flags = flags};
 	ssize_t n, waited = 0;
 
+	if (pl_stream_wants_attach(s)) /* another process may have it on a ring */
+		pl_stream_attach(s, fd);
 	for (;;) {
 		n = peek_now(&p);
 		if (n < 0 || (size_t)n == v->total || !(flags & MSG_WAITALL) || nonblock)
