@@ -31,6 +31,7 @@
 #define COLOC_RECORD_WINDOW 64u
 #define COLOC_PROCS_MAX	    256u
 #define COLOC_RECEIVERS_MAX 4u
+#define COLOC_HOLDERS_MAX   8u
 
 enum coloc_record_state {
 	COLOC_RECORD_FREE = 0,
@@ -137,8 +138,7 @@ struct coloc_record_shared {
 		       64]; /* atomic; bit = process slot with a descriptor of it */
 	uint32_t flags;	    /* atomic; enum coloc_record_flag */
 	uint32_t reason;    /* atomic; enum coloc_reason */
-	uint32_t holders;   /* atomic; processes that have a descriptor, or more: one that was
-			       killed, or a new program beside the one that exec'd it */
+	uint32_t unnamed;   /* atomic; processes that have it and are not in holders, or more */
 	uint8_t pad2[SHMT_LINE - 44];
 	/* line 3: the grant; written by the agent before grant turns GRANTED */
 	uint32_t grant; /* atomic; enum coloc_grant */
@@ -148,9 +148,9 @@ struct coloc_record_shared {
 	uint64_t not_before; /* atomic; agent: heartbeat before which another JOIN is useless */
 	struct shmt_evidence evidence; /* shim, before WANTED: this end, when it asked */
 	uint8_t pad3[SHMT_LINE - 48];
-	/* lines 4, 5: tx; 6, 7: rx */
+	/* line 4: tx; 5: who has it, for fork and close; 6: rx; 7: stash */
 	struct coloc_record_tx_shared tx;
-	uint8_t pad4[SHMT_LINE];
+	uint64_t holders[COLOC_HOLDERS_MAX]; /* atomic; processes that have it, as receivers */
 	struct coloc_record_rx_shared rx;
 	struct coloc_record_stash_shared stash;
 };

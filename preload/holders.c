@@ -4,9 +4,10 @@
  *
  * Holders. The last one that closes a socket with bytes unread sends a reset, and the kernel does
  * not know of those in a ring. It does not say either who else has the socket; so the processes
- * that have it are counted in the record. The count is never too low while nobody else can have it
- * but by fork: a child is counted before it is there. A process takes itself out at its last close,
- * at an exec, and when it ends by itself; one that was killed stays in, and so no reset is sent.
+ * that have it stand in the record by name, or are counted if there are too many. A child is
+ * counted before it is there, and puts its name down first thing. A process takes itself out at its
+ * last close, at an exec of what that closes, and when it ends by itself; of one that was killed
+ * the name says so. So there are never too few while a socket is handed on by fork alone.
  *
  * Receivers. Ring bytes that one process leaves unread wake no sleeper of another: only payload by
  * TCP does. So a process that receives from a stream for the first time, or waits for something to
@@ -21,47 +22,47 @@
 
 #define ASK_EVERY 64u
 
-/* ---- receivers ---------------------------------------------------------------------------------
- */
-
-static bool enroll(struct coloc_record_shared *rec, uint64_t mine)
+static bool enroll(uint64_t *list, unsigned int room, uint64_t mine)
 {
 	unsigned int i;
 
-	for (i = 0; i < COLOC_RECEIVERS_MAX; i++)
-		if (shmt_load(&rec->receivers[i]) == mine)
+	for (i = 0; i < room; i++)
+		if (shmt_load(&list[i]) == mine)
 			return true;
-	for (i = 0; i < COLOC_RECEIVERS_MAX; i++)
-		if (shmt_cas(&rec->receivers[i], 0, mine))
+	for (i = 0; i < room; i++)
+		if (shmt_cas(&list[i], 0, mine))
 			return true;
 	return false;
 }
 
-static void strike_out(struct coloc_record_shared *rec, uint64_t process)
+static void strike_out(uint64_t *list, unsigned int room, uint64_t process)
 {
 	unsigned int i;
 
-	for (i = 0; i < COLOC_RECEIVERS_MAX; i++)
-		(void)shmt_cas(&rec->receivers[i], process, 0);
+	for (i = 0; i < room; i++)
+		(void)shmt_cas(&list[i], process, 0);
 }
 
-/* How many others receive; @ask: those that are gone are struck out. */
-static unsigned int others(struct coloc_record_shared *rec, uint64_t mine, bool ask)
+/* How many others are on it; @ask: those that are gone are struck out. */
+static unsigned int others(uint64_t *list, unsigned int room, uint64_t mine, bool ask)
 {
 	unsigned int i, n = 0;
 
-	for (i = 0; i < COLOC_RECEIVERS_MAX; i++) {
-		const uint64_t process = shmt_load(&rec->receivers[i]);
+	for (i = 0; i < room; i++) {
+		const uint64_t process = shmt_load(&list[i]);
 
 		if (!process || process == mine)
 			continue;
 		if (ask && pl_lock_gone(process))
-			strike_out(rec, process);
+			(void)shmt_cas(&list[i], process, 0);
 		else
 			n++;
 	}
 	return n;
 }
+
+/* ---- receivers ---------------------------------------------------------------------------------
+ */
 
 /* Under the rx lock. */
 static void refuse(struct pl_stream *s)
@@ -101,7 +102,7 @@ static void take_back(struct pl_stream *s)
 static void receives_no_more(struct pl_stream *s)
 {
 	if (shmt_cas(&s->receives, 1, 0))
-		strike_out(s->rec, pl_lock_process());
+		strike_out(s->rec->receivers, COLOC_RECEIVERS_MAX, pl_lock_process());
 }
 
 void pl_stream_receives_slow(struct pl_stream *s)
@@ -116,8 +117,9 @@ void pl_stream_receives_slow(struct pl_stream *s)
 	lock = pl_lock(&rec->rx.lock);
 	if (lock == PL_LOCK_NESTED) /* the call that this handler interrupted says it, or has */
 		return;
-	n = others(rec, mine, ask);
-	if (!enroll(rec, mine)) /* nobody knows when this one leaves */
+	n = others(rec->receivers, COLOC_RECEIVERS_MAX, mine, ask);
+	if (!enroll(rec->receivers, COLOC_RECEIVERS_MAX,
+		    mine)) /* nobody knows when this one leaves */
 		pl_stream_stay(s, COLOC_REASON_RECEIVERS);
 	shmt_store(&s->receives, 1);
 	if (!shmt_load(&s->fds)) /* closed by another thread meanwhile */
@@ -132,24 +134,47 @@ void pl_stream_receives_slow(struct pl_stream *s)
 /* ---- holders -----------------------------------------------------------------------------------
  */
 
+/* false: too many, or no name of its own */
+static bool put_name_down(struct coloc_record_shared *rec)
+{
+	const uint64_t mine = pl_lock_process();
+
+	return mine >> 44 && enroll(rec->holders, COLOC_HOLDERS_MAX, mine);
+}
+
 void pl_stream_held(struct pl_stream *s)
 {
-	if (shmt_cas(&s->counted, 0, 1))
-		shmt_add(&s->rec->holders, 1);
+	const uint32_t pid = (uint32_t)getpid();
+
+	if (shmt_load(&s->held_by) == pid)
+		return;
+	s->unnamed = !put_name_down(s->rec);
+	if (s->unnamed)
+		shmt_add(&s->rec->unnamed, 1);
+	shmt_store(&s->held_by, pid);
 }
 
 /*
  * This process has it no more. Return: nor has another. Whoever got it passed, or by exec without
- * us, is not counted: such a stream stays on TCP.
+ * us, is not known: such a stream stays on TCP.
  */
 static bool let_go(struct pl_stream *s)
 {
-	const uint32_t flags = shmt_load(&s->rec->flags);
-	const uint32_t left = shmt_cas(&s->counted, 1, 0) ? shmt_sub(&s->rec->holders, 1) - 1
-							  : shmt_load(&s->rec->holders);
+	struct coloc_record_shared *rec = s->rec;
+	const uint32_t flags = shmt_load(&rec->flags);
+	const uint64_t mine = pl_lock_process();
 
 	receives_no_more(s);
-	return !(flags & COLOC_RECORD_SHARED) || (!(flags & COLOC_RECORD_STAYS) && !left);
+	if (shmt_cas(&s->held_by, (uint32_t)getpid(), 0)) {
+		if (s->unnamed)
+			shmt_sub(&rec->unnamed, 1);
+		else
+			strike_out(rec->holders, COLOC_HOLDERS_MAX, mine);
+	}
+	if (!(flags & COLOC_RECORD_SHARED))
+		return true;
+	return !(flags & COLOC_RECORD_STAYS) && !shmt_load(&rec->unnamed) &&
+	       !others(rec->holders, COLOC_HOLDERS_MAX, mine, true);
 }
 
 static bool has_unread(struct pl_stream *s)
@@ -203,10 +228,10 @@ static void fork_visit(struct pl_stream *s, int fd)
 
 	(void)fd;
 	shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
-	if (s->forked_at == number || !shmt_load(&s->counted))
+	if (s->forked_at == number || !shmt_load(&s->held_by))
 		return;
 	s->forked_at = number;
-	shmt_add(&s->rec->holders, 1);
+	shmt_add(&s->rec->unnamed, 1);
 }
 
 void pl_streams_fork(void)
@@ -215,26 +240,43 @@ void pl_streams_fork(void)
 	pl_streams_each(fork_visit);
 }
 
-static bool fork_counted;
-
-/* One that another thread of the parent got between the count and the fork counts, too. */
-static void child_visit(struct pl_stream *s, int fd)
+static void cloned_visit(struct pl_stream *s, int fd)
 {
-	if (!fork_counted || s->forked_at != forks)
-		fork_visit(s, fd);
+	(void)fd;
+	if (!s->held_by || s->held_by == (uint32_t)getpid())
+		return;
+	shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
+	pl_stream_held(s);
 }
 
-void pl_streams_count_child(bool counted)
+void pl_streams_cloned(void)
 {
-	fork_counted = counted;
-	if (!counted)
-		forks++;
+	pl_streams_each(cloned_visit);
+}
+
+static void child_visit(struct pl_stream *s, int fd)
+{
+	/* One that another thread of the parent got between the count and the fork is not counted.
+	 */
+	const bool counted = s->forked_at == forks;
+	const bool mine = s->held_by == (uint32_t)getpid();
+
+	cloned_visit(s, fd);
+	if (counted && s->held_by && !mine)
+		shmt_sub(&s->rec->unnamed, 1);
+}
+
+void pl_streams_fork_child(void)
+{
+	if (!shmt_load(&pl.enabled)) /* sandboxed: not even the look at who we are */
+		return;
+	pl_lock_forked();
 	pl_streams_each(child_visit);
 }
 
 static void end_visit(struct pl_stream *s, int fd)
 {
-	if (shmt_load(&s->counted) && let_go(s) && has_unread(s))
+	if (shmt_load(&s->held_by) && let_go(s) && has_unread(s))
 		reset_on_close(fd);
 }
 
@@ -259,7 +301,7 @@ static void exec_visit(struct pl_stream *s, int fd)
 {
 	socklen_t len = sizeof(s->linger);
 
-	if (s->execs != EXEC_NOT_LOOKED || !shmt_load(&s->counted))
+	if (s->execs != EXEC_NOT_LOOKED || !shmt_load(&s->held_by))
 		return;
 	s->execs = EXEC_CLOSED;
 	if (let_go(s) && has_unread(s) &&

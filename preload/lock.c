@@ -49,10 +49,17 @@ uint64_t pl_lock_process(void)
 
 bool pl_lock_gone(uint64_t process)
 {
+	struct pollfd p = {.events = POLLIN};
 	const int saved = errno;
-	const bool gone =
-		process >> 44 == me() >> 44 && kill(NUMBER(process, 22), 0) < 0 && errno == ESRCH;
+	bool gone = false;
 
+	if (process >> 44 == me() >> 44) {
+		p.fd = (int)pl_real.syscall(SYS_pidfd_open, NUMBER(process, 22), 0);
+		/* One that nobody has waited for yet has ended, too. */
+		gone = p.fd < 0 ? errno == ESRCH : pl_real.poll(&p, 1, 0) == 1;
+		if (p.fd >= 0)
+			pl_real.close(p.fd);
+	}
 	errno = saved;
 	return gone;
 }

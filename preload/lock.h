@@ -28,10 +28,11 @@ enum pl_lock_result pl_lock(uint64_t *lock);
 
 void pl_unlock(uint64_t *lock, enum pl_lock_result result);
 
-/** pl_lock_process() - this process as a word of a record: no thread's */
+/** pl_lock_process() - this process as a word of a record: no thread's. Whose PID namespace cannot
+ * be seen may share it with another */
 uint64_t pl_lock_process(void);
 
-/** pl_lock_gone() - the process of such a word is no more; false also if that cannot be known */
+/** pl_lock_gone() - the process of such a word has ended; false also if that cannot be known */
 bool pl_lock_gone(uint64_t process);
 
 /** pl_lock_forked() - the calling thread's number has changed: it is a new process */

@@ -63,13 +63,6 @@ void pl_streams_claim(void)
 	pl_streams_each(claim_visit);
 }
 
-static uint32_t child_counted; /* of the fork that this process came from */
-
-static void in_child(void)
-{
-	child_counted = 1;
-}
-
 int pl_streams_init(uint32_t count)
 {
 	void *memory;
@@ -81,7 +74,7 @@ int pl_streams_init(uint32_t count)
 	if (memory == MAP_FAILED)
 		return -1;
 	streams = memory;
-	if (pthread_atfork(pl_streams_fork, NULL, in_child) != 0)
+	if (pthread_atfork(pl_streams_fork, NULL, pl_streams_fork_child) != 0)
 		return -1;
 	return 0;
 }
@@ -100,8 +93,7 @@ void pl_streams_forked(void)
 	pl_join_forked();
 	pl_epset_forked();
 	pl_streams_each(forked_visit);
-	pl_streams_count_child(child_counted);
-	child_counted = 0;
+	pl_streams_cloned();
 }
 
 /* The process's side of a record; its first sight of this life of the record makes it. */

@@ -28,7 +28,8 @@ struct pl_stream {
 	uint32_t verified;    /* the other end's evidence fitted */
 	uint32_t receives;    /* atomic; 1 = this process is one of its receivers */
 	uint32_t asked;	      /* relaxed; how often others were looked for since */
-	uint32_t counted;     /* atomic; 1 = this process is one of its holders */
+	uint32_t held_by;     /* atomic; number of the process that is a holder by this, 0 = none */
+	uint32_t unnamed;     /* it is one without a name */
 	uint32_t forked_at;   /* number of the last fork that counted the child */
 	uint32_t execs;	      /* enum in holders.c */
 	struct linger linger; /* the program's, while an exec is tried */
@@ -178,10 +179,10 @@ void pl_stream_last_close(struct pl_stream *s, int fd);
 
 /** pl_streams_fork() - in the parent, before the child is there */
 void pl_streams_fork(void);
-/** pl_streams_count_child() - in a child: its streams are counted by now. Whom @counted is false
- * for was made by a bare system call
- */
-void pl_streams_count_child(bool counted);
+/** pl_streams_fork_child() - in the child, first thing: it was counted by that */
+void pl_streams_fork_child(void);
+/** pl_streams_cloned() - in a child that knows of itself: a bare system call may have made it */
+void pl_streams_cloned(void);
 
 /** pl_streams_end() - the process ends, and the kernel closes its descriptors */
 void pl_streams_end(void);

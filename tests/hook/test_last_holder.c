@@ -115,6 +115,38 @@ static void closed_by_both(bool parent_first, bool child_reads)
 	drop_pipes();
 }
 
+static void sleeps(void *arg)
+{
+	(void)arg;
+	say(to_parent);
+	hear(to_child);
+}
+
+/* A child that was killed has it no more, waited for or not. */
+static void killed_child(bool waited_for)
+{
+	pid_t pid;
+
+	make_pipes();
+	t_open_hot(&pair);
+	pid = t_child(sleeps, NULL);
+	hear(to_parent);
+	t_hot(&pair);
+	t_send(pair.a, BURST, 3, 0);
+	t_recv(pair.b, TAKEN, 3, 0);
+	T_OK(kill(pid, SIGKILL));
+	if (waited_for)
+		t_join_killed(pid, SIGKILL);
+	else
+		T_OK(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT));
+	T_OK(close(pair.b));
+	is_reset(pair.a);
+	if (!waited_for)
+		t_join_killed(pid, SIGKILL);
+	T_OK(close(pair.a));
+	drop_pipes();
+}
+
 /* ---- the end of a process ---------------------------------------------------------------------
  */
 
@@ -198,6 +230,8 @@ int main(void)
 	closed_by_both(true, false);
 	closed_by_both(false, false);
 	closed_by_both(true, true);
+	killed_child(true);
+	killed_child(false);
 	for (way = 0; way < WAYS; way++)
 		ended();
 	return 0;
