@@ -14,10 +14,12 @@ PLOTS = (
     ("rr", "p50_us", "Request and response: median of a round trip, a processor each",
      "microseconds", ("tcp", "tcp-lo", "sockmap", "unix", "auto", "always")),
 )
-TITLES = {
-    "memcpy": "limit: memcpy between processors", "ring": "limit: bare ring", "auto": "coloc, auto",
-    "always": "coloc, always", "unix": "UNIX stream socket", "sockmap": "eBPF sockmap",
-    "tcp-lo": "TCP, loopback", "tcp": "TCP, veth",
+# What it is called, and its colour in every plot.
+CURVES = {
+    "memcpy": ("limit: memcpy", "#999999"), "ring": ("limit: bare ring", "#555555"),
+    "auto": ("coloc, auto", "#d62728"), "always": ("coloc, always", "#ff9896"),
+    "unix": ("UNIX stream socket", "#2ca02c"), "sockmap": ("eBPF sockmap", "#9467bd"),
+    "tcp-lo": ("TCP, loopback", "#17becf"), "tcp": ("TCP, veth", "#1f77b4"),
 }
 SCRIPT = """
 set terminal {terminal}
@@ -65,7 +67,8 @@ def draw(folder, rows):
             sizes.update(p[0] for p in points)
             name = f"$curve{len(data)}"
             data.append(f"{name} << END\n" + "\n".join(" ".join(map(str, p)) for p in points) + "\nEND\n")
-            curves.append(f"{name} title '{TITLES[who]}' linewidth 2")
+            called, colour = CURVES[who]
+            curves.append(f"{name} title '{called}' linewidth 2 linecolor rgb '{colour}'")
         if not curves:
             continue
         ticks = ", ".join(f"'{name_of(s)}' {s}" for s in sorted(sizes))

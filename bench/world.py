@@ -63,6 +63,7 @@ CONTESTANTS = {
         Contestant("unix", "UNIX stream socket", place="unix"),
         Contestant("sockmap", "eBPF: sockops and sk_msg redirection, over a veth pair", sockmap=True),
         Contestant("ring", "the transport's ring alone, two threads of one process", place="none"),
+        Contestant("line", "a cache line there and back between the processors", place="none"),
         Contestant("memcpy", "copying what the other processor has written", place="none"),
     )
 }

@@ -8,7 +8,7 @@
  * switch, the hooks and the waiting cost is the distance to this. Each side keeps the other's index
  *         until it does not suffice, and publishes after each message, as a send() must.
  * memcpy: one processor writes --size bytes, the other copies them, by turns; only the copying is
- *         timed. No transport that copies out of shared memory is faster at this size.
+ *         timed. From some KiB on no transport that copies out of shared memory is faster.
  * line:   a cache line there and back.
  */
 #include "bench.h"
