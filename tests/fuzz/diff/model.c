@@ -41,6 +41,24 @@ int m_fd(int actor, int var)
 	return v->fd;
 }
 
+void m_use(int actor, int var)
+{
+	var_of(actor, var)->used = true;
+}
+
+void m_forked(int proc)
+{
+	const struct m_var *v;
+
+	for (v = w->proc[proc].var; v < w->proc[proc].var + VARS; v++) {
+		if (v->file < 0)
+			continue;
+		w->file[v->file].refs++;
+		if (w->file[v->file].kind == FK_STREAM && !v->used)
+			m_end(&w->file[v->file])->loose = 1;
+	}
+}
+
 bool m_var_free(int actor, int var)
 {
 	return var_of(actor, var)->file < 0;
@@ -63,7 +81,7 @@ struct m_file *m_new_file(int actor, int var, int fd, enum file_kind kind)
 
 void m_ref(int actor, int var, int fd, int file)
 {
-	*var_of(actor, var) = (struct m_var){fd, file};
+	*var_of(actor, var) = (struct m_var){.fd = fd, .file = file};
 	w->file[file].refs++;
 }
 
@@ -186,6 +204,9 @@ static bool may_end(const struct m_file *file)
 		return false;
 	/* For all that the others know a killed process has it, so they send no reset: a limit. */
 	if (file->refs == 1 && m_end(file)->haunted && m_unread(m_in(file)))
+		return false;
+	/* Nor do they know of each other if the fork came before any use. */
+	if (m_end(file)->loose && m_unread(m_in(file)))
 		return false;
 	/* Bytes that come after the close make another end of it than those before. */
 	if (file->refs == 1 && m_in(file)->lazy && m_unread(m_in(file)))

@@ -219,6 +219,7 @@ void op_recv(const struct op *op)
 			say("%s", answer(io_recv(r.call, r.fd, buffer, len, r.letters)));
 		return;
 	}
+	m_use(me, op->arg[0]);
 	unread = m_unread(m_in(r.file));
 	/* SPLICE_F_NONBLOCK is about the pipe. */
 	r.nonblock = r.file->nonblock || (r.call != R_SPLICE && (r.letters & F_DONTWAIT));
@@ -312,6 +313,7 @@ void op_drain(const struct op *op)
 		skip();
 		return;
 	}
+	m_use(me, op->arg[0]);
 	full = m_in(r.file)->full;
 	if (!full)
 		all_arrived(r.file, r.fd);
@@ -395,6 +397,7 @@ void op_send(const struct op *op)
 			say("%s", answer(io_send(call, fd, buffer, len, letters)));
 		return;
 	}
+	m_use(me, op->arg[0]);
 	out = m_out(file);
 	end = m_end(file);
 	nonblock = file->nonblock || (letters & F_DONTWAIT);
@@ -496,6 +499,7 @@ void op_fill(const struct op *op)
 		skip();
 		return;
 	}
+	m_use(me, op->arg[0]);
 	while (quiet < 10 && now_ms() < until) {
 		t_fill(buffer, CHUNK, m_seed(file, true), m_out(file)->sent);
 		n = send(fd, buffer, CHUNK, MSG_DONTWAIT);

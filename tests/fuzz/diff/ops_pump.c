@@ -34,8 +34,14 @@ static bool fits(const struct op *op)
 	const struct m_file *own = m_file(op->actor, op->arg[1]),
 			    *its = m_file(op->arg[0], op->arg[2]);
 
-	return own && its && own->kind == FK_STREAM && its->kind == FK_STREAM &&
-	       own->conn == its->conn && own->side != its->side && idle(own) && idle(its);
+	const bool fit = own && its && own->kind == FK_STREAM && its->kind == FK_STREAM &&
+			 own->conn == its->conn && own->side != its->side && idle(own) && idle(its);
+
+	if (fit) {
+		m_use(op->actor, op->arg[1]);
+		m_use(op->arg[0], op->arg[2]);
+	}
+	return fit;
 }
 
 /* ---- ping-pong ---------------------------------------------------------------------------------

@@ -318,9 +318,7 @@ void op_fork(const struct op *op)
 	}
 	w->proc[child] = *from;
 	w->proc[child].parent = parent;
-	for (i = 0; i < VARS; i++)
-		if (from->var[i].file >= 0)
-			w->file[from->var[i].file].refs++;
+	m_forked(parent);
 	say("ok");
 	pid = fork();
 	if (!pid) {
@@ -454,7 +452,7 @@ int main(void)
 	for (i = 0; i < ITEMS; i++)
 		w->item[i].set = NONE;
 	for (i = 0; i < VARS; i++)
-		w->proc[0].var[i] = (struct m_var){-1, NONE};
+		w->proc[0].var[i] = (struct m_var){.fd = -1, .file = NONE};
 	for (i = 0; i < ACTORS; i++)
 		w->actor[i] = (struct m_actor){.proc = i ? NONE : 0, .pending = NONE};
 	w->proc[0].parent = NONE;

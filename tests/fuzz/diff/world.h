@@ -39,6 +39,7 @@ struct m_dir {
 struct m_end {
 	uint8_t closed, wr_shut, rd_shut, rst, linger, nodelay, cork;
 	uint8_t haunted; /* a process that had it was killed */
+	uint8_t loose;	 /* two processes have it since before its first use */
 	int32_t rcvtimeo, lowat;
 };
 
@@ -65,6 +66,7 @@ struct m_item {
 
 struct m_var {
 	int32_t fd, file; /* file NONE: closed; fd is what it was */
+	bool used;
 };
 
 struct m_proc {
@@ -120,6 +122,10 @@ extern struct world *w;
 /** m_file() - what @var of @actor's process is, or NULL */
 struct m_file *m_file(int actor, int var);
 int m_fd(int actor, int var);
+/** m_use() - bytes go by this number */
+void m_use(int actor, int var);
+/** m_forked() - @proc has a child now */
+void m_forked(int proc);
 /** m_new_file() - a file with one reference, @var naming it; NULL: no room, or @var is in use */
 struct m_file *m_new_file(int actor, int var, int fd, enum file_kind kind);
 bool m_var_free(int actor, int var);
