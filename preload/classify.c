@@ -139,7 +139,7 @@ static struct coloc_record_shared *find_or_make_record(struct coloc_local_shared
 		rec->local = *here;
 		rec->remote = *there;
 		rec->netns = pl.netns;
-		rec->pid = (uint32_t)getpid();
+		rec->pid = (uint32_t)pl.owner;
 		rec->peer_guest = peer_guest;
 		snprintf(rec->command, sizeof(rec->command), "%.15s",
 			 program_invocation_short_name);

@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 
 #include "lock.h"
+#include "pass.h"
 #include "ready.h"
 
 #define ITEMS_MAX (1u << 18)
@@ -168,6 +169,11 @@ void pl_epset_drop(uint32_t *list)
 	pl_unlock(&items_lock, lock);
 }
 
+bool pl_epset_has(int fd)
+{
+	return shmt_load_acquire(&number_items) && shmt_load(&number_items[fd]);
+}
+
 void pl_epset_forget(int fd)
 {
 	if (number_items && (unsigned int)fd < PL_FD_MAX)
@@ -179,9 +185,14 @@ bool pl_epset_adopt(int fd, struct pl_stream *s)
 	enum pl_lock_result lock;
 	uint32_t n, *link;
 
-	if (!number_items || !number_items[fd])
+	if (!shmt_load_acquire(&number_items))
 		return false;
+	/* Whoever holds it may have found no stream at the number, and add an item of it. */
 	lock = pl_lock(&items_lock);
+	if (!number_items[fd]) {
+		pl_unlock(&items_lock, lock);
+		return false;
+	}
 	for (n = number_items[fd]; n; n = pl_ep_items[n - 1].next)
 		pl_ep_items[n - 1].s = s;
 	for (link = &s->items; *link; link = &pl_ep_items[*link - 1].next)
@@ -506,7 +517,7 @@ static void show_stream(struct pl_stream *s)
 void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 {
 	const bool able = ready_to_remember();
-	struct pl_stream *s = pl_stream_get(fd);
+	struct pl_stream *s = pl_pass_unseen(fd) ? NULL : pl_stream_get(fd);
 	const uint64_t entry = pl_fd_entry(fd);
 	enum pl_lock_result lock;
 	uint32_t n, *link;
@@ -533,6 +544,12 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 		goto out;
 	}
 	lock = pl_lock(&items_lock);
+	if (!s && PL_ENTRY_KIND(pl_fd_entry(fd)) == PL_STREAM) {
+		/* Another thread has just looked. */
+		pl_unlock(&items_lock, lock);
+		s = pl_stream_get(fd);
+		lock = pl_lock(&items_lock);
+	}
 	link = owner_list(fd, s);
 	while (*link &&
 	       (pl_ep_items[*link - 1].set != (uint32_t)number || pl_ep_items[*link - 1].fd != fd))

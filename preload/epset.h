@@ -17,6 +17,7 @@ void pl_epset_forked(void);
 /* Life of the numbers; see stream.c. */
 bool pl_epset_adopt(int fd, struct pl_stream *s); /* an UNKNOWN number is a stream; has it items? */
 void pl_epset_forget(int fd);			  /* an UNKNOWN number is closed */
+bool pl_epset_has(int fd);			  /* has such a number items? */
 void pl_epset_drop(uint32_t *items);		  /* all items of a stream that ends */
 void pl_epset_close(uint32_t set);
 void pl_epset_dup(uint32_t set);

@@ -5,7 +5,9 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-uint64_t *pl_fdtable;
+#include "pass.h"
+
+struct pl_fd *pl_fdtable;
 uint32_t pl_fdtable_top;
 
 /* From now on two processes may use them, and each may put them on a ring out of the other's sight.
@@ -16,8 +18,8 @@ static void before_fork(void)
 	uint32_t fd;
 
 	for (fd = 0; fd < top; fd++)
-		if (shmt_load_relaxed(&pl_fdtable[fd]) == PL_NEW)
-			(void)shmt_cas(&pl_fdtable[fd], PL_NEW, PL_UNKNOWN);
+		if (PL_ENTRY_KIND(shmt_load_relaxed(&pl_fdtable[fd].entry)) == PL_NEW)
+			pl_pass_shared((int)fd);
 }
 
 int pl_fdtable_init(void)
@@ -46,5 +48,18 @@ bool pl_fd_set(int fd, uint64_t was, uint64_t entry)
 	if ((unsigned int)fd >= PL_FD_MAX)
 		return false;
 	pl_fdtable_reach(fd);
-	return shmt_cas(&pl_fdtable[fd], was, entry);
+	return shmt_cas(&pl_fdtable[fd].entry, was, entry);
+}
+
+bool pl_fd_note(int fd, enum pl_kind kind, uint32_t flags)
+{
+	uint64_t entry, now;
+
+	do {
+		entry = pl_fd_entry(fd);
+		if (PL_ENTRY_KIND(entry) != PL_NEW && PL_ENTRY_KIND(entry) != PL_UNKNOWN)
+			return false;
+		now = PL_ENTRY(kind, PL_ENTRY_GENERATION(entry) + 1, PL_ENTRY_INDEX(entry) | flags);
+	} while (!pl_fd_set(fd, entry, now));
+	return true;
 }

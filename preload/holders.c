@@ -18,6 +18,7 @@
  * by those that go on, who ask now and then. The last one that is left takes the refusal back.
  */
 #include "lock.h"
+#include "pass.h"
 #include "stream.h"
 
 #define ASK_EVERY 64u
@@ -236,6 +237,7 @@ static void fork_visit(struct pl_stream *s, int fd)
 
 void pl_streams_fork(void)
 {
+	pl_pass_fork();
 	shmt_add(&forks, 1);
 	pl_streams_each(fork_visit);
 }

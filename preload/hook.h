@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "io.h"
+#include "pass.h"
 
 /* Flags of preadv2 and pwritev2 that mean no waiting, or nothing, on a socket. */
 #define PL_RWF_SERVED (RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOWAIT)
@@ -48,6 +49,25 @@ static inline struct pl_stream *pl_hook_get(int fd)
 	errno = saved;
 	return s;
 }
+
+/** pl_hook_pass() - the same for a call that receives, or sends @bytes: see pass.h */
+static inline struct pl_stream *pl_hook_pass(int fd, enum pl_way way, size_t bytes,
+					     struct pl_pass *ret_pass)
+{
+	const int saved = errno;
+	struct pl_stream *s;
+
+	if (!pl_enter())
+		return NULL;
+	s = pl_pass(fd, way, bytes, ret_pass);
+	errno = saved;
+	return s;
+}
+
+/* A call's stream, or NULL: to the end of the block it passes through. */
+#define PL_CALL(s, fd, way, bytes)                                                 \
+	struct pl_pass pass_scope_ __attribute__((cleanup(pl_pass_end))) = {NULL}; \
+	struct pl_stream *s = pl_hook_pass(fd, way, bytes, &pass_scope_)
 
 /** pl_stream_handed_on() - a copy of @fd will be another program's, whatever its FD_CLOEXEC */
 void pl_stream_handed_on(int fd);

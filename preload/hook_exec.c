@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pass.h"
 #include "program.h"
 #include "ready.h"
 
@@ -33,25 +34,41 @@ void pl_stream_handed_on(int fd)
 	pl_stream_put(s);
 }
 
+/* It may be a stream, and is inherited. Return: it is to be looked at now. */
+static bool look_at(int fd, enum pl_kind kind, int flags, bool has_us)
+{
+	if (kind == PL_STREAM)
+		return !has_us;
+	if (flags & FD_CLOEXEC)
+		return false;
+	if (has_us)
+		pl_pass_shared(fd);
+	else if (pl_is_vfork_child())
+		(void)pl_fd_note(fd, PL_UNKNOWN, PL_FD_STAYS);
+	return !has_us && !pl_is_vfork_child() && shmt_load_acquire(&pl.local);
+}
+
 /* @spawned: what was handed on is inherited in spite of FD_CLOEXEC. */
 static void bring_home(const struct pl_program *program, char *const envp[], bool spawned)
 {
 	const int saved = errno;
 	uint32_t top, fd;
+	bool has_us;
 
-	if (!pl_enter() || pl_program_has_us(program, envp)) {
-		errno = saved;
+	if (!pl_enter())
 		return;
-	}
+	has_us = pl_program_has_us(program, envp);
 	top = shmt_load(&pl_fdtable_top);
 	for (fd = 0; fd < top; fd++) {
+		const enum pl_kind kind = PL_ENTRY_KIND(pl_fd_entry((int)fd));
 		struct pl_stream *s;
 		int flags;
 
-		if (PL_ENTRY_KIND(pl_fd_entry((int)fd)) != PL_STREAM)
+		if (kind != PL_NEW && (has_us || (kind != PL_STREAM && kind != PL_UNKNOWN)))
 			continue;
 		flags = pl_real.fcntl((int)fd, F_GETFD);
-		if (flags < 0 || !(s = pl_stream_get((int)fd)))
+		if (flags < 0 || !look_at((int)fd, kind, flags, has_us) ||
+		    !(s = pl_stream_get((int)fd)))
 			continue;
 		if (!(flags & FD_CLOEXEC) ||
 		    (spawned && (shmt_load(&s->rec->flags) & COLOC_RECORD_SPAWNED))) {
@@ -261,7 +278,7 @@ PL_EXPORT FILE *fdopen(int fd, const char *mode)
 		n = empty_ring(s, fd, &unread);
 	/* The number is stdio's now, whose close is out of our sight. */
 	pl_stream_forget(fd);
-	(void)pl_fd_set(fd, PL_UNKNOWN, PL_PASS);
+	(void)pl_fd_set(fd, PL_ENTRY_CLOSED, PL_PASS);
 	pl_stream_put(s);
 	errno = entry_errno;
 	file = pl_real.fdopen(fd, mode);

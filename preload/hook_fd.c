@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "epset.h"
+#include "pass.h"
 #include "pollset.h"
 #include "sandbox.h"
 #include "ready.h"
@@ -26,7 +27,9 @@ static int fresh(int fd)
 {
 	const int saved = errno;
 
-	if (fd >= 0 && pl_owner())
+	/* Closed by us before: it is new, and a vfork child may say so, too. */
+	if (fd >= 0 && pl_enter() && !pl_fd_set(fd, PL_ENTRY_CLOSED, PL_NEW) &&
+	    !pl_is_vfork_child())
 		pl_stream_fresh(fd);
 	errno = saved;
 	return fd;
@@ -71,9 +74,11 @@ PL_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 	rc = pl_real.connect(fd, addr, len);
 	saved = errno;
 	/* Now, or soon (EINPROGRESS), it may be a stream; its epoll items stay with it. */
-	if (pl_owner() && PL_ENTRY_KIND(pl_fd_entry(fd)) == PL_UNCONNECTED)
+	if (!pl_enter())
+		;
+	else if (PL_ENTRY_KIND(pl_fd_entry(fd)) == PL_UNCONNECTED && !pl_is_vfork_child())
 		(void)pl_fd_set(fd, pl_fd_entry(fd), PL_NEW);
-	else if (rc == 0 && addr.__sockaddr__->sa_family == AF_UNSPEC && pl_owner())
+	else if (rc == 0 && addr.__sockaddr__->sa_family == AF_UNSPEC && !pl_is_vfork_child())
 		pl_stream_fresh(fd); /* dissolved: it may be connected anew */
 	errno = saved;
 	return rc;
@@ -88,7 +93,12 @@ PL_EXPORT int shutdown(int fd, int how)
 	pl_enter();
 	rc = pl_real.shutdown(fd, how);
 	saved = errno;
-	s = rc == 0 ? pl_hook_get(fd) : NULL;
+	s = NULL;
+	if (rc == 0 && pl_enter() &&
+	    !(pl_pass_unseen(fd) && pl_fd_note(fd, PL_NEW,
+					       (how != SHUT_RD ? PL_FD_SHUT_WR : 0u) |
+						       (how != SHUT_WR ? PL_FD_SHUT_RD : 0u))))
+		s = pl_hook_get(fd);
 	if (s) {
 		/* Another process may have it on a ring: the flags say it to all. */
 		if (pl_stream_wants_attach(s))
@@ -103,11 +113,26 @@ PL_EXPORT int shutdown(int fd, int how)
 	return rc;
 }
 
+/*
+ * A NEW number that no set has ends without a question: in a vfork child, too, for the parent then
+ * looks at it when it uses it next.
+ */
+static bool end_new(int fd)
+{
+	const uint64_t entry = pl_fd_entry(fd);
+
+	if (PL_ENTRY_KIND(entry) != PL_NEW || own_fd(fd) || pl_epset_has(fd) ||
+	    !pl_fd_set(fd, entry, PL_ENTRY(PL_UNKNOWN, 0, PL_ENTRY_INDEX(entry) | PL_FD_CLOSED)))
+		return false;
+	shmt_store_relaxed(&pl_fdtable[fd].calls, 0);
+	return true;
+}
+
 PL_EXPORT int close(int fd)
 {
 	const int saved = errno;
 
-	if (pl_owner()) {
+	if (pl_enter() && !end_new(fd) && !pl_is_vfork_child()) {
 		if (PL_UNLIKELY(own_fd(fd))) { /* the program never got it: as if not open */
 			errno = EBADF;
 			return -1;
@@ -184,10 +209,6 @@ static int copied(int from, int to)
 	const int saved = errno;
 
 	if (to >= 0 && to != from && pl_owner()) {
-		/* A use of either number may put it on a ring: the other is not a new one any more.
-		 */
-		if (pl_fd_entry(from) == PL_NEW)
-			(void)pl_fd_set(from, PL_NEW, PL_UNKNOWN);
 		pl_stream_copy(from, to);
 		standard(to);
 	} else if (to >= 0 && to != from && pl_enter()) {
@@ -242,8 +263,12 @@ PL_EXPORT int dup3(int from, int to, int flags)
 
 static void set_nonblock(int fd, bool on)
 {
-	struct pl_stream *s = pl_hook_get(fd);
+	struct pl_stream *s;
 
+	/* Whoever looks later asks the kernel; who is about to begins anew. */
+	if (pl_enter() && pl_pass_unseen(fd) && pl_fd_note(fd, PL_NEW, 0))
+		return;
+	s = pl_hook_get(fd);
 	if (!s)
 		return;
 	if (on)
@@ -251,6 +276,12 @@ static void set_nonblock(int fd, bool on)
 	else
 		shmt_and(&s->rec->flags, ~COLOC_RECORD_NONBLOCK);
 	pl_stream_put(s);
+}
+
+/* For what matters only on a ring. */
+static struct pl_stream *seen(int fd)
+{
+	return pl_enter() && pl_pass_unseen(fd) ? NULL : pl_hook_get(fd);
 }
 
 static void stay(int fd, enum coloc_reason reason)
@@ -333,7 +364,7 @@ PL_EXPORT int ioctl(int fd, unsigned long request, ...)
 			stay(fd, COLOC_REASON_ASYNC_IO);
 		break;
 	case FIONREAD: /* SIOCINQ */
-		s = pl_hook_get(fd);
+		s = seen(fd);
 		if (s) {
 			if (pl_stream_wants_attach(s)) /* another process may have it on a ring */
 				pl_stream_attach(s, fd);
@@ -342,7 +373,7 @@ PL_EXPORT int ioctl(int fd, unsigned long request, ...)
 		}
 		break;
 	case TIOCOUTQ: /* SIOCOUTQ */
-		s = pl_hook_get(fd);
+		s = seen(fd);
 		if (s) {
 			if (pl_stream_wants_attach(s))
 				pl_stream_attach(s, fd);

@@ -55,7 +55,7 @@ static ssize_t receive_vec(struct pl_stream *s, int fd, const struct iovec *iov,
 PL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(fd);
+	PL_CALL(s, fd, PL_RECEIVES, 0);
 	const struct iovec iov = {buf, len};
 	ssize_t rc;
 	bool pass;
@@ -78,7 +78,7 @@ PL_EXPORT ssize_t __read_chk(int fd, void *buf, size_t len, size_t size)
 PL_EXPORT ssize_t recv(int fd, void *buf, size_t len, int flags)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(fd);
+	PL_CALL(s, fd, PL_RECEIVES, 0);
 	ssize_t rc;
 	bool pass;
 
@@ -103,7 +103,7 @@ PL_EXPORT ssize_t recvfrom(int fd, void *buf, size_t len, int flags, __SOCKADDR_
 			   socklen_t *addrlen)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(fd);
+	PL_CALL(s, fd, PL_RECEIVES, 0);
 	ssize_t rc;
 	bool pass;
 
@@ -130,7 +130,7 @@ PL_EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t size, int
 PL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(fd);
+	PL_CALL(s, fd, PL_RECEIVES, 0);
 	ssize_t rc;
 	bool pass;
 
@@ -144,7 +144,7 @@ PL_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
 PL_EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = off == -1 ? pl_hook_get(fd) : NULL; /* else the kernel refuses */
+	PL_CALL(s, off == -1 ? fd : -1, PL_RECEIVES, 0); /* else the kernel refuses */
 	ssize_t rc;
 	bool pass;
 
@@ -181,7 +181,7 @@ static void see_passed(const struct msghdr *msg)
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		for (i = 0; i < n; i++) {
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			pl_stream_forget(fd);
+			pl_stream_passed(fd);
 		}
 	}
 }
@@ -200,7 +200,7 @@ static ssize_t receive_msg(struct pl_stream *s, int fd, struct msghdr *msg, int 
 PL_EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = msg ? pl_hook_get(fd) : NULL;
+	PL_CALL(s, msg ? fd : -1, PL_RECEIVES, 0);
 	ssize_t rc;
 	bool pass;
 
@@ -245,7 +245,7 @@ PL_EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags,
 		       struct timespec *timeout)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(fd);
+	PL_CALL(s, fd, PL_RECEIVES, 0);
 	uint64_t end_ns = 0;
 	unsigned int i;
 	ssize_t rc = 0;

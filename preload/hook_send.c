@@ -31,7 +31,7 @@ static ssize_t send_buf(struct pl_stream *s, int fd, const void *buf, size_t len
 PL_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(fd);
+	PL_CALL(s, fd, PL_SENDS, len);
 	ssize_t rc;
 	bool pass;
 
@@ -44,7 +44,7 @@ PL_EXPORT ssize_t write(int fd, const void *buf, size_t len)
 PL_EXPORT ssize_t send(int fd, const void *buf, size_t len, int flags)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(fd);
+	PL_CALL(s, fd, PL_SENDS, len);
 	ssize_t rc;
 	bool pass;
 
@@ -58,7 +58,7 @@ PL_EXPORT ssize_t sendto(int fd, const void *buf, size_t len, int flags, __CONST
 			 socklen_t addrlen)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(fd);
+	PL_CALL(s, fd, PL_SENDS, len);
 	ssize_t rc;
 	bool pass;
 
@@ -83,7 +83,7 @@ static ssize_t write_vec(struct pl_stream *s, int fd, const struct iovec *iov, s
 PL_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = n >= 0 ? pl_hook_get(fd) : NULL;
+	PL_CALL(s, n >= 0 ? fd : -1, PL_SENDS, 0);
 	ssize_t rc;
 	bool pass;
 
@@ -99,7 +99,7 @@ PL_EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 PL_EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t off, int flags)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(fd);
+	PL_CALL(s, fd, PL_SENDS, 0);
 	ssize_t rc = 0;
 	bool pass = true;
 
@@ -149,7 +149,7 @@ static void see_passing(const struct msghdr *msg)
 PL_EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = msg ? pl_hook_get(fd) : NULL;
+	PL_CALL(s, msg ? fd : -1, PL_SENDS, 0);
 	ssize_t rc;
 	bool pass;
 
@@ -167,7 +167,7 @@ PL_EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 PL_EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(fd);
+	PL_CALL(s, fd, PL_SENDS, 0);
 	unsigned int i;
 	ssize_t rc = 0;
 	bool pass = false;
@@ -198,7 +198,7 @@ PL_EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
 PL_EXPORT ssize_t sendfile(int out_fd, int in_fd, off_t *off, size_t count)
 {
 	const int entry_errno = errno;
-	struct pl_stream *s = pl_hook_get(out_fd);
+	PL_CALL(s, out_fd, PL_SENDS, count);
 	ssize_t rc;
 
 	if (!s)

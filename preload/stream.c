@@ -17,6 +17,7 @@
 #include "classify.h"
 #include "epset.h"
 #include "lock.h"
+#include "pass.h"
 
 static struct pl_stream *streams;
 static uint64_t adopt_lock; /* one at a time, so that a stream is made once */
@@ -24,6 +25,16 @@ static uint64_t adopt_lock; /* one at a time, so that a stream is made once */
 static uint32_t index_of(const struct pl_stream *s)
 {
 	return (uint32_t)(s - streams);
+}
+
+uint32_t pl_stream_index(const struct pl_stream *s)
+{
+	return index_of(s);
+}
+
+struct pl_stream *pl_stream_at(uint32_t index)
+{
+	return &streams[index];
 }
 
 static uint64_t *proc_word(struct coloc_record_shared *rec, uint32_t proc)
@@ -92,6 +103,7 @@ void pl_streams_forked(void)
 	adopt_lock = 0;
 	pl_join_forked();
 	pl_epset_forked();
+	pl_pass_forked();
 	pl_streams_each(forked_visit);
 	pl_streams_cloned();
 }
@@ -117,6 +129,31 @@ static struct pl_stream *stream_of(struct coloc_record_shared *rec, int fd)
 	return s;
 }
 
+/* What came of calls that passed is known by the kernel: the record begins with it. */
+static void count_passed(struct pl_stream *s, int fd)
+{
+	const uint32_t calls = shmt_load_relaxed(&pl_fdtable[fd].calls);
+	struct coloc_record_shared *rec = s->rec;
+	uint64_t received, sent;
+
+	if (!calls || rec->tx.tcp_bytes || rec->rx.tcp_bytes ||
+	    pl_stream_bytes(fd, &received, &sent) < 0)
+		return;
+	shmt_count(&rec->rx.tcp_bytes, received);
+	shmt_count(&rec->tx.tcp_bytes, sent);
+	shmt_count(&rec->rx.messages, (calls + 1) / 2);
+	shmt_count(&rec->tx.messages, calls / 2);
+}
+
+/* What was learnt of a number before it was looked at. */
+static void take_flags(struct pl_stream *s, uint32_t flags)
+{
+	if (flags & (PL_FD_SHUT_RD | PL_FD_SHUT_WR))
+		shmt_or(&s->rec->flags, flags & (PL_FD_SHUT_RD | PL_FD_SHUT_WR));
+	if (flags & PL_FD_STAYS)
+		pl_stream_stay(s, COLOC_REASON_EXEC);
+}
+
 static struct pl_stream *adopt(int fd, uint64_t was)
 {
 	enum pl_lock_result lock;
@@ -137,16 +174,22 @@ static struct pl_stream *adopt(int fd, uint64_t was)
 	kind = pl_classify(fd, PL_ENTRY_KIND(was), &rec);
 	if (kind == PL_STREAM) {
 		s = stream_of(rec, fd);
+		take_flags(s, PL_ENTRY_INDEX(was));
+		pl_pass_raise(s);
 		if (pl_fd_set(fd, was, PL_ENTRY(PL_STREAM, s->generation, index_of(s)))) {
 			shmt_store_relaxed(&s->fd, fd);
 			pl_record_claim(rec);
 			if (shmt_add(&s->fds, 1) == 0)
 				pl_stream_held(s);
 			shmt_add(&s->inflight, 1);
+			pl_pass_hand_over(fd, s);
+			if (PL_ENTRY_KIND(was) == PL_NEW)
+				count_passed(s, fd);
 			waited_for = pl_epset_adopt(fd, s);
 			if (fd <= STDERR_FILENO)
 				pl_stream_standard(s);
 		} else {
+			pl_pass_lower(s);
 			s = NULL;
 		}
 	} else if (kind != PL_UNKNOWN) {
@@ -289,7 +332,7 @@ void pl_stream_put(struct pl_stream *s)
 		}
 }
 
-static void end_number(int fd, enum pl_kind into)
+static void end_number(int fd, uint64_t into)
 {
 	const uint64_t entry = pl_fd_take(fd, into);
 	struct pl_stream *s;
@@ -315,6 +358,11 @@ static void end_number(int fd, enum pl_kind into)
 
 void pl_stream_forget(int fd)
 {
+	end_number(fd, PL_ENTRY_CLOSED);
+}
+
+void pl_stream_passed(int fd)
+{
 	end_number(fd, PL_UNKNOWN);
 }
 
@@ -326,8 +374,12 @@ void pl_stream_fresh(int fd)
 
 void pl_stream_copy(int from, int to)
 {
-	const uint64_t entry = pl_fd_entry(from);
+	uint64_t entry;
 
+	/* A use of either number may put it on a ring: the other is not a new one any more. */
+	if (PL_ENTRY_KIND(pl_fd_entry(from)) == PL_NEW)
+		pl_pass_shared(from);
+	entry = pl_fd_entry(from);
 	pl_stream_forget(to);
 	switch (PL_ENTRY_KIND(entry)) {
 	case PL_STREAM:
@@ -338,12 +390,12 @@ void pl_stream_copy(int from, int to)
 		pl_epset_dup(PL_ENTRY_INDEX(entry));
 		break;
 	case PL_PASS:
-	case PL_NEW:
+	case PL_UNKNOWN: /* to be looked at under its own number */
 		break;
 	default:
-		return; /* to be looked at under its own number */
+		entry = PL_UNKNOWN;
 	}
-	(void)pl_fd_set(to, PL_UNKNOWN, entry);
+	(void)pl_fd_set(to, PL_ENTRY_CLOSED, entry);
 }
 
 void pl_stream_shut(struct pl_stream *s)

@@ -74,6 +74,9 @@ void pl_streams_stay(enum coloc_reason reason);
 
 struct pl_stream *pl_stream_get_slow(int fd, uint64_t entry);
 
+uint32_t pl_stream_index(const struct pl_stream *s);
+struct pl_stream *pl_stream_at(uint32_t index);
+
 /**
  * pl_stream_get() - the stream behind @fd, or NULL: the call passes through
  * A number seen for the first time is looked at here (some system calls, once). Ends with
@@ -98,6 +101,9 @@ void pl_stream_forget(int fd);
 
 /** pl_stream_copy() - @to is a duplicate of @from now */
 void pl_stream_copy(int from, int to);
+
+/** pl_stream_passed() - the same where a number came from another process: it may be on a ring */
+void pl_stream_passed(int fd);
 
 /** pl_stream_fresh() - a call handed the number out: it may have become a stream: forget what it
  * was */

@@ -64,6 +64,9 @@ void pl_undo_all(void)
 		case PL_UNDO_RX:
 			exit_rx(what, notes[at].attach);
 			break;
+		case PL_UNDO_PASS:
+			pl_pass_leave(what);
+			break;
 		}
 	}
 	pl_rx_left();

@@ -17,6 +17,7 @@ enum pl_undo_kind {
 	PL_UNDO_COUNT, /* a uint32_t that was raised by one */
 	PL_UNDO_LOCK,  /* a lock of lock.h that was taken */
 	PL_UNDO_RX,    /* a struct pl_stream that was entered to receive */
+	PL_UNDO_PASS,  /* a struct pl_fd_way that a call is counted in */
 };
 
 void pl_undo_push(enum pl_undo_kind kind, const void *what);
