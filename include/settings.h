@@ -19,21 +19,21 @@
 
 #include <stdint.h>
 
-#define COLOC_SHIM_SETTINGS(SETTING)                                                              \
-	SETTING(switch, bytes, 65536, 0, INT64_MAX,                                               \
-		"cumulative bytes, both directions, from which on a stream is worth a ring")      \
-	SETTING(switch, message_bytes, 512, 0, INT64_MAX,                                         \
-		"and the mean size of its messages must be at least this, or the rate below")     \
-	SETTING(switch, message_rate, 1000, 1, INT64_MAX,                                         \
-		"messages per second, sustained over 64 messages, that make small ones worth it") \
-	SETTING(switch, open_gap_us, 2000, 0, 1000000,                                            \
-		"a sender opens the ring behind a small message if its last gaps were shorter")   \
-	SETTING(switch, first_piece_bytes, 512, 1, 1048576,                                       \
-		"how much of a large message goes by TCP to wake a sleeping reader")              \
-	SETTING(wait, spin_us, 100, 0, 10000,                                                     \
-		"longest time a reader or writer looks at the ring before it sleeps; 0 = never")  \
-	SETTING(wait, spin_samecpu_us, 0, 0, 10000,                                               \
-		"the same while both ends were last seen on one processor")
+#define COLOC_SHIM_SETTINGS(SETTING)                                                                  \
+	SETTING(switch, bytes, 65536, 0, INT64_MAX,                                                   \
+		"cumulative bytes, both directions, from which on a stream is worth a ring")          \
+	SETTING(switch, message_bytes, 512, 0, INT64_MAX,                                             \
+		"if the mean size of its messages is at least this; else that many of such messages") \
+	SETTING(switch, message_rate, 200, 1, INT64_MAX,                                              \
+		"messages per second, sustained over 64 messages, that make small ones worth it")     \
+	SETTING(switch, open_gap_us, 20000, 0, 1000000,                                               \
+		"a sender opens the ring behind a small message if its last gaps were shorter")       \
+	SETTING(switch, first_piece_bytes, 512, 1, 1048576,                                           \
+		"how much of a large message goes by TCP to wake a sleeping reader")                  \
+	SETTING(wait, spin_us, 100, 0, 10000,                                                         \
+		"how long a reader or writer looks at one ring before it sleeps; 0 = never")          \
+	SETTING(wait, spin_samecpu_us, 50, 0, 10000,                                                  \
+		"the same, giving way, while both ends were last seen on one processor")
 
 #define COLOC_AGENT_SETTINGS(AGENT_SETTING)                                                      \
 	AGENT_SETTING(region, path, "auto",                                                      \

@@ -364,7 +364,7 @@ static int wait_ready(uint32_t number, int epfd, struct epoll_event *events, int
 		if (n || timeout_ns == 0)
 			return kernel_pass(set, epfd, events, n, max, mask);
 		if (hot) {
-			pl_spin_begin(hot, &spin);
+			pl_spin_begin(hot, &spin, set->queued);
 			while (!pl_epset_ready_any(number) && pl_spin_more(&spin)) {
 				if ((spin.turns & 31) == 0 &&
 				    pl_now_ns() - last_pass_ns > PASS_NS) {

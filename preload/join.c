@@ -134,13 +134,15 @@ static bool worth_a_ring(struct pl_stream *s)
 		shmt_load_relaxed(&rec->tx.tcp_bytes) + shmt_load_relaxed(&rec->rx.tcp_bytes);
 	const uint64_t messages =
 		shmt_load_relaxed(&rec->tx.messages) + shmt_load_relaxed(&rec->rx.messages);
+	const uint64_t worth = (uint64_t)pl_setting(switch_bytes);
+	const uint64_t size = (uint64_t)pl_setting(switch_message_bytes);
 
 	if (pl.policy == PL_POLICY_ALWAYS)
 		return true;
-	if (bytes < (uint64_t)pl_setting(switch_bytes))
-		return false;
-	return shmt_load_relaxed(&s->rate_ok) ||
-	       bytes >= messages * (uint64_t)pl_setting(switch_message_bytes);
+	if (bytes >= worth && bytes >= messages * size)
+		return true;
+	/* Small messages: what a stream of these costs is their number. */
+	return shmt_load_relaxed(&s->rate_ok) && messages >= worth / (size ? size : 1);
 }
 
 static void ask_for_ring(struct pl_stream *s, int fd)

@@ -173,7 +173,7 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 /* What one look over the array found. */
 struct look {
 	int ready;	       /* entries with events */
-	bool awake;	       /* some stream's next bytes may come by ring */
+	uint32_t awake;	       /* streams whose next bytes may come by ring */
 	struct pl_stream *hot; /* one of those, for the spin; only compared and passed on */
 };
 
@@ -198,7 +198,7 @@ static struct look look(struct pollfd *fds, nfds_t n, bool fresh)
 		entry = pl_fd_entry(fds[i].fd);
 		if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
 			if (pl_epset_awake_any(PL_ENTRY_INDEX(entry))) {
-				found.awake = true;
+				found.awake++;
 				if ((events & IN_EVENTS) &&
 				    pl_epset_ready_any(PL_ENTRY_INDEX(entry)))
 					fds[i].revents |= events & IN_EVENTS;
@@ -211,7 +211,7 @@ static struct look look(struct pollfd *fds, nfds_t n, bool fresh)
 				if ((events & IN_EVENTS) &&
 				    SHMT_CTL_MODE(shmt_load_relaxed(&s->rx.shared->ctl)) !=
 					    SHMT_TCP) {
-					found.awake = true;
+					found.awake++;
 					found.hot = s;
 					if (pl_ready_now(s))
 						fds[i].revents |= events & IN_EVENTS;
@@ -320,18 +320,18 @@ static int sleep_in_kernel(struct pollfd *fds, nfds_t n, uint64_t until_ns, cons
 }
 
 /* While some stream is awake: look for a while, the kernel's descriptors in between. */
-static int spin(struct pollfd *fds, nfds_t n, struct pl_stream *hot)
+static int spin(struct pollfd *fds, nfds_t n, const struct look *found)
 {
 	struct pl_spin spinning;
 	int ready = 0;
 
-	pl_spin_begin(hot, &spinning);
+	pl_spin_begin(found->hot, &spinning, found->awake);
 	while (!ready && pl_spin_more(&spinning)) {
 		ready = look(fds, n, true).ready;
 		if (!ready && (spinning.turns & 31) == 0 && pl_now_ns() - last_pass_ns > PASS_NS)
 			ready = kernel_pass(fds, n, NULL);
 	}
-	pl_spin_end(hot, &spinning, ready != 0);
+	pl_spin_end(found->hot, &spinning, ready != 0);
 	return ready;
 }
 
@@ -355,7 +355,7 @@ static int wait_ready(struct pollfd *fds, nfds_t n, uint64_t timeout_ns, const s
 				return rc;
 		}
 		if (found.hot) {
-			rc = spin(fds, n, found.hot);
+			rc = spin(fds, n, &found);
 			if (rc)
 				return rc;
 		}

@@ -385,7 +385,7 @@ static void wait_for_sender(struct call *c, uint64_t ctl)
 	struct pl_spin spin;
 	bool found;
 
-	pl_spin_begin(s, &spin);
+	pl_spin_begin(s, &spin, 0);
 	while (!(found = shmt_load_relaxed(&s->rx.shared->ctl) != ctl) && pl_spin_more(&spin))
 		;
 	pl_spin_end(s, &spin, found);

@@ -172,6 +172,7 @@ static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 	ssize_t n;
 
 	shmt_store_relaxed(&s->last_send_ns, now);
+	(void)pl_note_cpu(&s->tx.shared->s_cpu);
 	while (c->done < c->total) {
 		*ctl = shmt_load(&s->tx.shared->ctl);
 		step = STEP_AGAIN;

@@ -52,6 +52,7 @@ static bool may_open(struct pl_stream *s, int fd)
 static bool expects_more(struct pl_tx_call *c)
 {
 	struct pl_stream *s = c->s;
+	const uint32_t cpu = pl_note_cpu(&s->tx.shared->s_cpu);
 	const uint64_t gap_ns = pl_now_ns() - shmt_load_relaxed(&s->last_send_ns);
 
 	if (shmt_load_relaxed(&s->opened)) { /* the last opening was for nothing */
@@ -63,8 +64,8 @@ static bool expects_more(struct pl_tx_call *c)
 		return true;
 	if (gap_ns > (uint64_t)pl_setting(switch_open_gap_us) * 1000)
 		return false;
-	if (pl_same_cpu(s, pl_note_cpu(&s->tx.shared->s_cpu),
-			shmt_load_relaxed(&s->tx.shared->r_cpu)))
+	if (!pl_setting(wait_spin_samecpu_us) &&
+	    pl_same_cpu(s, cpu, shmt_load_relaxed(&s->tx.shared->r_cpu)))
 		return false;
 	return (shmt_bump(&s->waits) & ((1u << shmt_load_relaxed(&s->open_fails)) - 1)) == 0;
 }

@@ -3,46 +3,92 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <string.h>
 #include <sys/mman.h>
 
-/* The last good range of each 16th of the address space, per thread, in pages: [first, last]. */
-#define RANGES 16
+/*
+ * Pages that were found good, of all threads: words of {number of a chunk of 16 pages:48, bit of
+ * each page:16}. What was good is believed to stay so, but not for ever: after so many looks all
+ * are looked at anew.
+ */
+#define CHUNKS	   1024u
+#define LOOKS_MOST 4096u
 
-struct range {
-	uintptr_t first, last;
+struct good {
+	uint64_t chunks[CHUNKS]; /* relaxed */
 };
 
-static __thread struct range good[2][RANGES] __attribute__((tls_model("initial-exec")));
+static struct good good[2];
+static __thread uint32_t looks __attribute__((tls_model("initial-exec")));
 
-static bool usable(const void *p, size_t len, int advice, struct range *ranges)
+static uint64_t *chunk_of(struct good *known, uintptr_t chunk)
+{
+	return &known->chunks[chunk % CHUNKS];
+}
+
+/* The bits of pages [@first, @last] that lie in @chunk. */
+static uint64_t bits_of(uintptr_t chunk, uintptr_t first, uintptr_t last)
+{
+	const unsigned int from = first / 16 == chunk ? first % 16 : 0;
+	const unsigned int to = last / 16 == chunk ? last % 16 : 15;
+
+	return (2ull << to) - (1ull << from);
+}
+
+static bool all_known(struct good *known, uintptr_t first, uintptr_t last)
+{
+	uintptr_t chunk;
+
+	for (chunk = first / 16; chunk <= last / 16; chunk++) {
+		const uint64_t word = shmt_load_relaxed(chunk_of(known, chunk));
+
+		if (word >> 16 != chunk || (bits_of(chunk, first, last) & ~word))
+			return false;
+	}
+	return true;
+}
+
+static void learn(struct good *known, uintptr_t first, uintptr_t last)
+{
+	uintptr_t chunk;
+
+	for (chunk = first / 16; chunk <= last / 16; chunk++) {
+		uint64_t *at = chunk_of(known, chunk);
+		const uint64_t word = shmt_load_relaxed(at);
+
+		shmt_store_relaxed(at, chunk << 16 | (word >> 16 == chunk ? word & 0xffff : 0) |
+					       bits_of(chunk, first, last));
+	}
+}
+
+static bool usable(const void *p, size_t len, int advice, struct good *known)
 {
 	const uintptr_t first = (uintptr_t)p / SHMT_PAGE;
 	const uintptr_t last = ((uintptr_t)p + len - 1) / SHMT_PAGE;
-	struct range *range = &ranges[first / 16 % RANGES];
 	const int saved = errno;
 	bool ok = true;
 
-	if (!len || (first >= range->first && last <= range->last))
+	if (!len || (all_known(known, first, last) && ++looks % LOOKS_MOST))
 		return true;
 	/* A kernel that cannot tell says EINVAL, as it does of a mapping without the right. */
 	if (madvise((void *)(first * SHMT_PAGE), (last - first + 1) * SHMT_PAGE, advice) < 0)
 		ok = errno == EINVAL && madvise(pl.canary, SHMT_PAGE, advice) < 0;
 	errno = saved;
-	if (ok) {
-		range->first = first;
-		range->last = last;
-	}
+	if (looks % LOOKS_MOST == 0)
+		memset(known->chunks, 0, sizeof(known->chunks));
+	if (ok)
+		learn(known, first, last);
 	return ok;
 }
 
 bool pl_readable(const void *p, size_t len)
 {
-	return usable(p, len, 22 /* MADV_POPULATE_READ */, good[0]);
+	return usable(p, len, 22 /* MADV_POPULATE_READ */, &good[0]);
 }
 
 bool pl_writable(const void *p, size_t len)
 {
-	return usable(p, len, 23 /* MADV_POPULATE_WRITE */, good[1]);
+	return usable(p, len, 23 /* MADV_POPULATE_WRITE */, &good[1]);
 }
 
 bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n, int flags)

@@ -5,7 +5,10 @@
 
 #include "clock.h"
 
-#define FAILS_MAX 7u
+#define FAILS_MAX      7u
+#define MORE_MAX       90u     /* streams that make a wait longer */
+#define YIELD_AFTER_NS 50000u  /* a spin gives way from then on */
+#define LOST_NS	       250000u /* as long as another process may have the processor */
 
 uint32_t pl_note_cpu(uint32_t *shared_cpu)
 {
@@ -25,11 +28,12 @@ void pl_wait_mapped(void)
 	}
 }
 
-void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin)
+void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 {
 	const uint32_t cpu = pl_note_cpu(&s->rx.shared->r_cpu);
 	const uint32_t fails = shmt_load_relaxed(&s->rec->rx.spin_fails);
-	int64_t budget_us;
+	const uint64_t more = awake < MORE_MAX ? awake : MORE_MAX;
+	uint64_t budget_ns;
 
 	spin->turns = 0;
 	spin->until_ns = 0;
@@ -37,17 +41,34 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin)
 	if (fails > 1 && (shmt_load_relaxed(&s->waits) &
 			  ((1u << (fails < FAILS_MAX ? fails - 1 : FAILS_MAX - 1)) - 1)))
 		return;
-	budget_us = pl_same_cpu(s, cpu, shmt_load_relaxed(&s->rx.shared->s_cpu))
-			    ? pl_setting(wait_spin_samecpu_us)
-			    : pl_setting(wait_spin_us);
-	if (budget_us > 0)
-		spin->until_ns = pl_now_ns() + (uint64_t)budget_us * 1000;
+	spin->yields = pl_same_cpu(s, cpu, shmt_load_relaxed(&s->rx.shared->s_cpu));
+	budget_ns = 1000 * (uint64_t)(spin->yields ? pl_setting(wait_spin_samecpu_us)
+						   : pl_setting(wait_spin_us));
+	if (!budget_ns)
+		return;
+	spin->begin_ns = pl_now_ns();
+	spin->until_ns = spin->begin_ns + budget_ns + budget_ns * more / 10;
+}
+
+bool pl_spin_more_slow(struct pl_spin *spin)
+{
+	uint64_t now;
+
+	if (spin->yields) {
+		sched_yield();
+		spin->turns = (spin->turns | 31) + 1;
+	}
+	now = pl_now_ns();
+	spin->yields |= now - spin->begin_ns > YIELD_AFTER_NS;
+	return now < spin->until_ns;
 }
 
 void pl_spin_end(struct pl_stream *s, const struct pl_spin *spin, bool found)
 {
 	uint32_t *fails = &s->rec->rx.spin_fails;
 
+	if (found && spin->yields && pl_now_ns() - spin->begin_ns > LOST_NS)
+		found = false;
 	if (found) {
 		if (shmt_load_relaxed(fails))
 			shmt_store_relaxed(fails, 0);

@@ -2,10 +2,13 @@
 /*
  * wait.h - spin, give way, or go to sleep
  *
- * Spinning pays when the peer runs on another processor and answers sooner than a wake-up takes
- * (tens of microseconds); it is ruinous when both share one. So: no spin while both ends were last
- * seen on one processor of one kernel; else up to wait.spin_us; and a stream whose spins keep
- * failing spins at every 2nd, 4th ... 64th wait only, until one succeeds.
+ * Spinning pays while it costs less than the sleep would: a wake-up (tens of microseconds), and for
+ * each awake stream, when several are waited for, that it is taken back to TCP and opened again.
+ * So: up to wait.spin_us, and a tenth of that more for each further stream, ten times at most.
+ * After a while, and from the beginning where both ends were last seen on one processor of one
+ * kernel, it gives way at each turn: there may be others to run, the peer for one. A stream whose
+ * spins keep failing spins at every 2nd, 4th ... 64th wait only, until one succeeds; a spin that
+ * lost the processor for long has failed.
  */
 #ifndef PL_WAIT_H
 #define PL_WAIT_H
@@ -15,8 +18,10 @@
 
 /* A wait under way. */
 struct pl_spin {
+	uint64_t begin_ns;
 	uint64_t until_ns; /* 0 = no spinning */
 	uint32_t turns;
+	bool yields;
 };
 
 /** pl_note_cpu() - publish where this end of a direction runs, if it changed. Return: 1 + number */
@@ -34,16 +39,22 @@ static inline bool pl_same_cpu(const struct pl_stream *s, uint32_t own_cpu, uint
  */
 void pl_wait_mapped(void);
 
-/** pl_spin_begin() - how long may a reader of @s look? */
-void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin);
+/** pl_spin_begin() - how long may a reader of @s look, which is one of @awake streams? */
+void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake);
 
-/** pl_spin_more() - one turn; false: time is over. The clock is read at every 32nd turn. */
+bool pl_spin_more_slow(struct pl_spin *spin);
+
+/** pl_spin_more() - one turn; false: time is over. turns is a multiple of 32 when the clock was
+ * read
+ */
 static inline bool pl_spin_more(struct pl_spin *spin)
 {
 	if (!spin->until_ns)
 		return false;
+	if (spin->yields)
+		return pl_spin_more_slow(spin);
 	shmt_pause();
-	return (++spin->turns & 31) != 0 || pl_now_ns() < spin->until_ns;
+	return (++spin->turns & 31) != 0 || pl_spin_more_slow(spin);
 }
 
 /** pl_spin_end() - it found something, or not: the stream learns */

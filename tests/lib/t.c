@@ -97,14 +97,30 @@ size_t t_same(const void *buf, size_t len, uint64_t seed, uint64_t at)
 	return len;
 }
 
+/* Where in the stream the bytes at @buf stand; -1: nowhere near @at. */
+static int64_t place_of(const uint8_t *buf, size_t len, uint64_t seed, uint64_t at)
+{
+	const int64_t far = 4 << 20;
+	int64_t by;
+
+	len = len < 32 ? len : 32;
+	for (by = -far; by <= far; by++)
+		if ((int64_t)at + by >= 0 && t_same(buf, len, seed, at + (uint64_t)by) == len)
+			return (int64_t)at + by;
+	return -1;
+}
+
 void t_verify(const void *buf, size_t len, uint64_t seed, uint64_t at)
 {
 	const size_t same = t_same(buf, len, seed, at);
 
 	if (same != len)
-		t_fail(__FILE__, __LINE__, "stream %llu: byte %llu is wrong (piece of %zu at %llu)",
-		       (unsigned long long)seed, (unsigned long long)(at + same), len,
-		       (unsigned long long)at);
+		t_fail(__FILE__, __LINE__,
+		       "stream %llu: byte %llu is wrong, here stands %lld (piece of %zu at %llu)",
+		       (unsigned long long)seed, (unsigned long long)(at + same),
+		       (long long)place_of((const uint8_t *)buf + same, len - same, seed,
+					   at + same),
+		       len, (unsigned long long)at);
 }
 
 void t_send(int fd, size_t len, uint64_t seed, uint64_t at)
