@@ -514,6 +514,38 @@ static void show_stream(struct pl_stream *s)
 	pl_ready_left(s);
 }
 
+/* Points at the item of a number in a set, or at 0; under items_lock. */
+static uint32_t *link_of(int set, int fd, struct pl_stream *s)
+{
+	uint32_t *link = owner_list(fd, s);
+
+	while (*link &&
+	       (pl_ep_items[*link - 1].set != (uint32_t)set || pl_ep_items[*link - 1].fd != fd))
+		link = &pl_ep_items[*link - 1].next;
+	return link;
+}
+
+bool pl_epset_knows(int epfd, int fd, bool quiet)
+{
+	const int number = pl_epset_of(epfd);
+	enum pl_lock_result lock;
+	struct pl_stream *s;
+	uint32_t n;
+
+	if (number < 0 || !shmt_load_relaxed(&pl_ep_sets[number].oneshot))
+		return false;
+	s = pl_stream_get(fd);
+	if (!s)
+		return false;
+	lock = pl_lock(&items_lock);
+	n = *link_of(number, fd, s);
+	if (n && quiet && !pl_ep_items[n - 1].quiet)
+		n = 0;
+	pl_unlock(&items_lock, lock);
+	pl_stream_put(s);
+	return n;
+}
+
 void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 {
 	const bool able = ready_to_remember();
@@ -550,10 +582,7 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 		s = pl_stream_get(fd);
 		lock = pl_lock(&items_lock);
 	}
-	link = owner_list(fd, s);
-	while (*link &&
-	       (pl_ep_items[*link - 1].set != (uint32_t)number || pl_ep_items[*link - 1].fd != fd))
-		link = &pl_ep_items[*link - 1].next;
+	link = link_of(number, fd, s);
 	if (op == EPOLL_CTL_DEL) {
 		if (*link)
 			remove_item(link);
@@ -583,6 +612,7 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 		pl_ep_items[n - 1].data = event->data.u64;
 		pl_ep_items[n - 1].reported = 0;
 		pl_ep_data_add(n);
+		pl_ep_items[n - 1].quiet = 0;
 	}
 	pl_unlock(&items_lock, lock);
 	if (s && op != EPOLL_CTL_DEL) {

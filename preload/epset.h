@@ -25,6 +25,13 @@ void pl_epset_dup(uint32_t set);
 /** pl_epset_ctl() - after the real epoll_ctl() succeeded */
 void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event);
 
+/**
+ * pl_epset_knows() - is a stream's number in a set with ONESHOT items, for all that the program
+ * knows? The kernel does not have what was reported by us until it is armed again. @quiet: only
+ * those
+ */
+bool pl_epset_knows(int epfd, int fd, bool quiet);
+
 /** pl_epset_wait() - as epoll_pwait2() on a set with streams; -errno
  * @timeout_ns: UINT64_MAX = for ever
  */

@@ -18,6 +18,7 @@ struct pl_ep_item {
 	uint32_t queue_next; /* in its set's queue, 1 + number */
 	uint32_t events;     /* as the kernel has them now */
 	uint8_t queued, removed;
+	uint8_t quiet; /* ONESHOT, reported by us: the kernel does not have it */
 	uint64_t data;
 	uint32_t data_next; /* in its chain of epdata.c */
 	uint64_t reported;  /* edge-triggered: 1 + head at the last report */

@@ -59,9 +59,6 @@ static uint32_t kernel_events(const struct pl_ep_item *item)
 /* Reports one item; false: it has nothing (new) to report. Under the set's lock. */
 static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_event *event)
 {
-	struct epoll_event disarmed = {.events = item->events & (EPOLLET | EPOLLONESHOT),
-				       .data.u64 = item->data};
-
 	if (!(item->events & IN_EVENTS) || !is_ready(item))
 		return false;
 	if (item->events & EPOLLET) {
@@ -76,8 +73,9 @@ static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_
 	if (item->events & EPOLLONESHOT) {
 		/* Reported once: with all that is so, as the kernel does it. */
 		event->events |= kernel_events(item);
-		item->events = disarmed.events;
-		(void)pl_real.epoll_ctl(set->epfd, EPOLL_CTL_MOD, item->fd, &disarmed);
+		item->events &= EPOLLET | EPOLLONESHOT;
+		/* With no events it would still tell of a hang-up. */
+		item->quiet = pl_real.epoll_ctl(set->epfd, EPOLL_CTL_DEL, item->fd, NULL) == 0;
 	}
 	return true;
 }

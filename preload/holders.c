@@ -201,6 +201,18 @@ static void reset_on_close(int fd)
 }
 
 /* If nobody else has it the other end is to learn that at its next call, as from a kernel. */
+static void tell_end(struct pl_stream *s, bool last)
+{
+	if (!pl_attached(s))
+		return;
+	if (last) {
+		shmt_or(&s->rx.shared->flags, SHMT_DIR_CLOSED);
+		pl_stream_shut(s);
+	} else {
+		shmt_or(&s->tx.shared->flags, SHMT_DIR_LOOK);
+	}
+}
+
 void pl_stream_last_close(struct pl_stream *s, int fd)
 {
 	const bool last = let_go(s);
@@ -211,14 +223,7 @@ void pl_stream_last_close(struct pl_stream *s, int fd)
 		pl_stream_attach(s, fd);
 	if (last && has_unread(s))
 		reset_on_close(fd);
-	if (!pl_attached(s))
-		return;
-	if (last) {
-		shmt_or(&s->rx.shared->flags, SHMT_DIR_CLOSED);
-		pl_stream_shut(s);
-	} else {
-		shmt_or(&s->tx.shared->flags, SHMT_DIR_LOOK);
-	}
+	tell_end(s, last);
 }
 
 static uint32_t forks; /* atomic; number of the last one */
@@ -278,8 +283,14 @@ void pl_streams_fork_child(void)
 
 static void end_visit(struct pl_stream *s, int fd)
 {
-	if (shmt_load(&s->held_by) && let_go(s) && has_unread(s))
+	bool last;
+
+	if (!shmt_load(&s->held_by))
+		return;
+	last = let_go(s);
+	if (last && has_unread(s))
 		reset_on_close(fd);
+	tell_end(s, last);
 }
 
 void pl_streams_end(void)

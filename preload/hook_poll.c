@@ -296,12 +296,35 @@ PL_EXPORT int epoll_create1(int flags)
 	return fresh_set(pl_real.epoll_create1(flags));
 }
 
+/*
+ * An item that we have taken from the kernel (epwait.c): the program knows it as a disarmed one,
+ * also if it was another process that did so.
+ */
+static int ctl_of_quiet(int epfd, int op, int fd, struct epoll_event *event, int rc)
+{
+	if (rc == 0 || errno != ENOENT || op == EPOLL_CTL_ADD || !pl_epset_knows(epfd, fd, false))
+		return rc;
+	if (op == EPOLL_CTL_DEL)
+		return 0;
+	rc = pl_real.epoll_ctl(epfd, EPOLL_CTL_ADD, fd, event);
+	if (rc && errno == EEXIST) /* another thread was faster */
+		rc = pl_real.epoll_ctl(epfd, op, fd, event);
+	return rc;
+}
+
 PL_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
 	const int entry_errno = errno;
 	const bool ours = pl_owner();
-	const int rc = pl_real.epoll_ctl(epfd, op, fd, event);
+	int rc;
 
+	if (ours && op == EPOLL_CTL_ADD && event && pl_epset_knows(epfd, fd, true)) {
+		errno = EEXIST;
+		return -1;
+	}
+	rc = pl_real.epoll_ctl(epfd, op, fd, event);
+	if (ours)
+		rc = ctl_of_quiet(epfd, op, fd, event, rc);
 	if (rc == 0 && ours) {
 		pl_epset_ctl(epfd, op, fd, event);
 		errno = entry_errno;

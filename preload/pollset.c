@@ -147,7 +147,9 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 		if (fds[i].fd < 0 || !(fds[i].events & IN_EVENTS))
 			continue;
 		entry = pl_fd_entry(fds[i].fd);
-		if (found && (PL_ENTRY_KIND(entry) != PL_STREAM || pl_stream_waits_already(entry)))
+		if (found && PL_ENTRY_KIND(entry) != PL_UNKNOWN &&
+		    PL_ENTRY_KIND(entry) != PL_EPOLL &&
+		    (PL_ENTRY_KIND(entry) != PL_STREAM || pl_stream_waits_already(entry)))
 			continue;
 		/* Another thread may add a stream to it while we sleep. */
 		if (PL_ENTRY_KIND(entry) == PL_EPOLL) {

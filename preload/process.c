@@ -460,8 +460,11 @@ void pl_process_unserved(enum coloc_reason reason)
 
 bool pl_process_waits(void)
 {
-	return !shmt_load_acquire(&pl.local) && shmt_load(&agent_fd) < 0 &&
-	       pl_now_ns() < shmt_load(&next_try_ns);
+	/* In this order: whoever sees that it was tried, and nobody at it, sees what came of it. */
+	const uint64_t next_ns = shmt_load(&next_try_ns);
+
+	return pl_now_ns() < next_ns && !shmt_load(&connect_lock) && shmt_load(&agent_fd) < 0 &&
+	       !shmt_load_acquire(&pl.local);
 }
 
 bool pl_process_own_fd(int fd)

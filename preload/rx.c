@@ -88,8 +88,8 @@ static ssize_t kernel_receive(struct call *c, size_t limit, int flags)
 
 	PL_ASLEEP;
 	if (c->done == 0 && limit >= c->v->total && c->msg) {
-		c->msg_filled = true;
 		n = pl_real.recvmsg(c->fd, c->msg, flags);
+		c->msg_filled = n >= 0;
 	} else {
 		if (c->done == 0 && limit >= c->v->total) {
 			msg.msg_iov = (struct iovec *)(uintptr_t)c->v->iov;
@@ -139,6 +139,16 @@ static ssize_t receive_unattached(struct call *c)
 	return n;
 }
 
+/* An error comes next, and no bytes: it is for the call after one that has got something. */
+static bool error_next(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = 0};
+	int queued = 0;
+
+	return pl_real.poll(&p, 1, 0) == 1 && (p.revents & POLLERR) &&
+	       (pl_real.ioctl(fd, SIOCINQ, &queued) < 0 || !queued);
+}
+
 /* Mode TCP. -ESTALE: the word changed, look again. */
 static ssize_t receive_tcp(struct call *c, int flags)
 {
@@ -155,8 +165,11 @@ static ssize_t receive_tcp(struct call *c, int flags)
 	inside_of = &s->rx;
 	if (pl_stashed(s))
 		return -ESTALE;
-	n = kernel_receive(c, c->v->total - c->done,
-			   flags | (c->done ? MSG_DONTWAIT : 0)); /* see wait_for_rest */
+	if (c->done && error_next(c->fd))
+		n = 0;
+	else
+		n = kernel_receive(c, c->v->total - c->done,
+				   flags | (c->done ? MSG_DONTWAIT : 0)); /* see wait_for_rest */
 	if (n > 0 && !(flags & MSG_PEEK))
 		in.took = (size_t)n;
 	if (n == -ECONNRESET || n == -EPIPE || n == -ETIMEDOUT || n == -ENOTCONN)
