@@ -30,6 +30,7 @@
 
 #include "beside.h"
 #include "settings.h"
+#include "shmt_layout.h"
 
 #define READY_LIMIT_MS 10000
 #define AGENT_ALIVE_FD 3 /* in the agent: the pipe's end that it keeps open */
@@ -123,7 +124,9 @@ static int choose_places(struct private_agent *ret, char *why)
 
 	snprintf(memory, sizeof(memory), "/dev/shm/coloc-%u", geteuid());
 	fd = open_own_folder(memory);
-	snprintf(ret->region, sizeof(ret->region), "%s/region", fd < 0 ? ret->folder : memory);
+	/* By version: what an earlier one has left there does not stand in the way. */
+	snprintf(ret->region, sizeof(ret->region), "%s/region-%u", fd < 0 ? ret->folder : memory,
+		 SHMT_VERSION);
 	if (fd >= 0)
 		close(fd);
 	return 0;
