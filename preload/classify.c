@@ -183,7 +183,7 @@ enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **
 	uint64_t cookie;
 	int protocol;
 
-	if (pl_process_waits() || (pl.local && is_coming_back(pl.local)))
+	if (pl_process_waits())
 		return PL_UNKNOWN;
 	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0 || protocol != IPPROTO_TCP)
 		return errno == EBADF ? PL_UNKNOWN : PL_PASS;
@@ -206,8 +206,6 @@ enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **
 	if (!local)
 		return PL_UNKNOWN;
 	PL_IN_REGION;
-	if (is_coming_back(local))
-		return PL_UNKNOWN;
 	len = sizeof(there_sa);
 	if (getpeername(fd, (struct sockaddr *)&there_sa, &len) < 0 ||
 	    endpoint(&there_sa, &there) < 0)
@@ -215,10 +213,20 @@ enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **
 	len = sizeof(here_sa);
 	if (getsockname(fd, (struct sockaddr *)&here_sa, &len) < 0 || endpoint(&here_sa, &here) < 0)
 		return PL_PASS;
-	reason = find_peer(local, &here, &there, &guest);
 	len = sizeof(cookie);
-	if (reason == COLOC_REASON_NONE && getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
-		reason = COLOC_REASON_SOCKET_OPTION;
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
+		cookie = 0;
+	/* What another process has had on a ring may have left bytes for us, region or not. */
+	rec = cookie ? find_record((uint32_t)coloc_record_hash(&here, &there), COLOC_RECORD_WINDOW,
+				   cookie)
+		     : NULL;
+	if (rec) {
+		*ret_rec = rec;
+		return PL_STREAM;
+	}
+	if (is_coming_back(local))
+		return PL_UNKNOWN;
+	reason = cookie ? find_peer(local, &here, &there, &guest) : COLOC_REASON_SOCKET_OPTION;
 	if (reason == COLOC_REASON_NONE) {
 		rec = find_or_make_record(local, &here, &there, cookie, guest);
 		if (!rec)

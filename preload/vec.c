@@ -65,16 +65,18 @@ static bool usable(const void *p, size_t len, int advice, struct good *known)
 {
 	const uintptr_t first = (uintptr_t)p / SHMT_PAGE;
 	const uintptr_t last = ((uintptr_t)p + len - 1) / SHMT_PAGE;
+	const bool believed = len && all_known(known, first, last);
 	const int saved = errno;
 	bool ok = true;
 
-	if (!len || (all_known(known, first, last) && ++looks % LOOKS_MOST))
+	if (!len || (believed && ++looks % LOOKS_MOST))
 		return true;
 	/* A kernel that cannot tell says EINVAL, as it does of a mapping without the right. */
 	if (madvise((void *)(first * SHMT_PAGE), (last - first + 1) * SHMT_PAGE, advice) < 0)
 		ok = errno == EINVAL && madvise(pl.canary, SHMT_PAGE, advice) < 0;
 	errno = saved;
-	if (looks % LOOKS_MOST == 0)
+	/* Not at what is merely new: that does not count, and would find all forgotten each time. */
+	if (believed)
 		memset(known->chunks, 0, sizeof(known->chunks));
 	if (ok)
 		learn(known, first, last);
