@@ -75,7 +75,8 @@ static bool usable(const void *p, size_t len, int advice, struct good *known)
 	if (madvise((void *)(first * SHMT_PAGE), (last - first + 1) * SHMT_PAGE, advice) < 0)
 		ok = errno == EINVAL && madvise(pl.canary, SHMT_PAGE, advice) < 0;
 	errno = saved;
-	/* Not at what is merely new: that does not count, and would find all forgotten each time. */
+	/* Not at what is merely new: that does not count, and would find all forgotten each time.
+	 */
 	if (believed)
 		memset(known->chunks, 0, sizeof(known->chunks));
 	if (ok)
