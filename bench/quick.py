@@ -46,7 +46,7 @@ def checks(s, w):
               lambda c: own.stream(w, c, s.one, 0.5, "bulk", 16384)),
         Check("short connections, one processor", "auto", "rps", True, 0.75,
               lambda c: own.short(w, c, s.one, 0.5)),
-        Check("redis, 50 clients", "auto", "rps", True, 1.1,
+        Check("redis, 50 clients", "auto", "rps", True, 0.95,
               lambda c: tools.redis(w, c, s.two, 0.5)),
         Check("nginx 1 KiB, 16 connections", "auto", "rps", True, 1.2,
               lambda c: tools.wrk(w, c, s.two, 1)),

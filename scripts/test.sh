@@ -33,5 +33,12 @@ if [ -z "$summary" ]; then
 	status=1
 	summary='0 passed, 1 failed'
 fi
+# Ratios that have fallen are failures; a machine that cannot measure them (no control groups) is not.
+echo '== ratios'
+make bench-quick 2>&1 | tee "$log"
+fallen=$(grep -c '^FAIL' "$log")
+held=$(grep -c '^PASS' "$log")
+[ "$fallen" = 0 ] || status=1
+summary=$(awk -v held="$held" -v fallen="$fallen" '{ print $1 + held " passed, " $3 + fallen " failed" }' <<<"$summary")
 echo "$summary"
 exit "$status"
