@@ -216,7 +216,8 @@ static bool send_step(int fd, struct way *way, int flags)
 		/* Asked while the socket still knows its peer. */
 		if (t_stream(fd, &stream))
 			way->ring = stream.tx_ring_bytes + stream.rx_ring_bytes;
-		T_OK(shutdown(fd, SHUT_WR));
+		if (!apart.hashing) /* else see run_apart() */
+			T_OK(shutdown(fd, SHUT_WR));
 		way->ended = true;
 		return true;
 	}
@@ -252,6 +253,7 @@ static bool recv_step(int fd, struct way *way, int flags)
 	t_verify(way->buf, (size_t)n, way->seed, way->done);
 	moved(way, (size_t)n);
 	T_CHECK(way->done <= way->total);
+	way->ended = apart.hashing && way->done == way->total;
 	return true;
 }
 
@@ -460,6 +462,14 @@ static void run_apart(struct end *end, const char *address, uint16_t port, uint6
 		T_OK(close(fd));
 	}
 	ring = run_end(end, seed, !!address, bytes, true);
+	/* Not before: while one direction is shut down the other one does not open a ring. */
+	if (!apart.how) {
+		struct pollfd p = {.fd = end->fd, .events = POLLIN};
+
+		T_OK(shutdown(end->fd, SHUT_WR));
+		T_EQ(poll(&p, 1, STUCK_MS), 1);
+		T_EQ(T_OK(recv(end->fd, end->rx.buf, 1, 0)), 0);
+	}
 	printf("sent %llu hash %016llx\n", (unsigned long long)end->tx.done,
 	       (unsigned long long)end->tx.hash);
 	printf("received %llu hash %016llx\n", (unsigned long long)end->rx.done,
