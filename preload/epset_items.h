@@ -22,6 +22,7 @@ struct pl_ep_item {
 	uint64_t data;
 	uint32_t data_next; /* in its chain of epdata.c */
 	uint64_t reported;  /* edge-triggered: 1 + head at the last report */
+	uint64_t cold_ns;   /* since when looks at it have found nothing; 0 = not so */
 	struct pl_stream *s;
 };
 

@@ -17,6 +17,7 @@
 
 #define PASS_NS	    20000u
 #define SETTLE_NS   1000000u
+#define COLD_NS	    10000000u
 #define PASS_EVENTS 64 /* more are told by the next call */
 
 static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
@@ -99,6 +100,42 @@ static int collect_nested(struct pl_ep_set *set, struct epoll_event *events, int
 	return found;
 }
 
+/* false: it has something to read. Under the set's lock. */
+static bool settle_item(struct pl_ep_item *item)
+{
+	/* Edge-triggered: bytes may lie unread, the kernel's too, and are not told again. */
+	if (pl_ready_settle(item->s) && !(item->events & EPOLLET))
+		return true;
+	if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
+		/* The kernel's edge of the end of stream may have been told while the ring had
+		 * bytes: it is told again if it stands. */
+		if (pl_peer_gone(item->fd))
+			pl_ep_tell_again(item);
+		return true;
+	}
+	if ((item->events & EPOLLET) &&
+	    item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1 &&
+	    pl_ready_push_out(item->s))
+		return true;
+	item->reported = 0;
+	return false;
+}
+
+/*
+ * Its ring is empty, now at @now. One that stays so is settled although nobody goes to sleep: each
+ * look at a busy set would be at all that have ever been left awake in it.
+ */
+static void look_cold(struct pl_ep_item *item, uint64_t now)
+{
+	if (!item->cold_ns) {
+		item->cold_ns = now;
+	} else if (now - item->cold_ns > COLD_NS && !pl_ready_arrived(item->s)) {
+		item->cold_ns = 0;
+		if (pl_ready_follows(item->s))
+			(void)settle_item(item);
+	}
+}
+
 /*
  * Streams with ring bytes, each once. @hot: some awake stream, for the spin. @both: one of them is
  * also waited for to be writable, level-triggered: only the kernel can tell.
@@ -111,6 +148,7 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
 	const bool nested_first = turn % 2;
 	int found = nested_first ? collect_nested(set, events, max, turn / 2) : 0;
 	const enum pl_lock_result lock = pl_lock(&set->lock);
+	const uint64_t now = pl_now_ns();
 	uint32_t turns, n;
 
 	pl_ep_busy++;
@@ -128,6 +166,7 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
 		}
 		if (!is_awake(item->s)) {
 			shmt_store(&item->s->awake, 0);
+			item->cold_ns = 0;
 			/* Left on the ring again meanwhile? Then its receiver may have seen awake.
 			 */
 			if (is_awake(item->s))
@@ -139,7 +178,10 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
 			*hot = item->s;
 		if (report(set, item, &events[found])) {
 			found++;
+			item->cold_ns = 0;
 			*both |= (item->events & (EPOLLOUT | EPOLLET)) == EPOLLOUT;
+		} else {
+			look_cold(item, now);
 		}
 	}
 	pl_ep_busy--;
@@ -184,27 +226,6 @@ bool pl_epset_ready_any(uint32_t number)
 	for (i = 0; i < NESTED_MAX && !found; i++)
 		found = set->nested[i].set && pl_epset_ready_any(set->nested[i].set - 1);
 	return found;
-}
-
-/* false: it has something to read. Under the set's lock. */
-static bool settle_item(struct pl_ep_item *item)
-{
-	/* Edge-triggered: bytes may lie unread, the kernel's too, and are not told again. */
-	if (pl_ready_settle(item->s) && !(item->events & EPOLLET))
-		return true;
-	if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
-		/* The kernel's edge of the end of stream may have been told while the ring had
-		 * bytes: it is told again if it stands. */
-		if (pl_peer_gone(item->fd))
-			pl_ep_tell_again(item);
-		return true;
-	}
-	if ((item->events & EPOLLET) &&
-	    item->reported == SHMT_CTL_VALUE(shmt_load(&item->s->rx.shared->ctl)) + 1 &&
-	    pl_ready_push_out(item->s))
-		return true;
-	item->reported = 0;
-	return false;
 }
 
 bool pl_epset_settle(uint32_t number)
