@@ -6,39 +6,12 @@
 
 #include <sys/syscall.h>
 
-#include "t.h"
+#include "t_turns.h"
 
 #define BURST 5000u
 #define TAKEN 130u
 
 static struct t_pair pair;
-static int to_child[2], to_parent[2];
-
-static void say(const int pipe[2])
-{
-	T_EQ(T_OK(write(pipe[1], "x", 1)), 1);
-}
-
-static void hear(const int pipe[2])
-{
-	char byte;
-
-	T_EQ(T_OK(read(pipe[0], &byte, 1)), 1);
-}
-
-static void make_pipes(void)
-{
-	T_OK(pipe(to_child));
-	T_OK(pipe(to_parent));
-}
-
-static void drop_pipes(void)
-{
-	for (int i = 0; i < 2; i++) {
-		T_OK(close(to_child[i]));
-		T_OK(close(to_parent[i]));
-	}
-}
 
 static void is_reset(int fd)
 {
