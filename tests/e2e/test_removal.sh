@@ -6,7 +6,6 @@
 . "$(dirname "$0")/../lib/e2e.sh"
 e2e_need jq
 
-bytes=$((640 << 20))
 policy=always
 stress=$T_BUILD/tests/stress/stress_stream
 seed=$((RANDOM * 32768 + RANDOM))
@@ -36,65 +35,56 @@ resume()
 	t_ctl A resume >"$T_DIR/ctl.out" 2>&1 || fail "resume: $(cat "$T_DIR/ctl.out")"
 }
 
-ring_grows()
+# The transfer goes on meanwhile, for as long as it takes.
+await_more() # bytes_ring|bytes_tcp WHERE
 {
-	local now
-	now=$(e2e_stat A bytes_ring)
-	[ "$now" -gt "$ring_before" ]
+	local before
+	before=$(e2e_stat A "$1")
+	e2e_await 20 more "$1" "$before" || fail "no $1 $2: $(t_ctl A streams --json)"
+	echo "$1 $2"
+}
+
+more() # KEY BEFORE
+{
+	[ "$(e2e_stat A "$1")" -gt "$2" ]
 }
 
 t_net_up && t_agent_start A && t_wait_agent A || fail 'no guest'
-e2e_spawn A timeout 100 "$stress" --listen 7000 --seed "$seed" --bytes "$bytes" >"$T_DIR/B.out" 2>&1
+e2e_spawn A "$stress" --listen 7000 --seed "$seed" --until-told >"$T_DIR/B.out" 2>&1
 server=$T_PID
 t_wait_port A 7000 || fail "it does not listen: $(cat "$T_DIR/B.out")"
-mkfifo "$T_DIR/progress"
-e2e_spawn A sh -c "exec \"\$@\" >$T_DIR/progress 2>$T_DIR/A.err" sh timeout 100 "$stress" \
-	--connect "$T_ADDR_A" --port 7000 --seed "$seed" --bytes "$bytes" --progress 8
+e2e_spawn A "$stress" --connect "$T_ADDR_A" --port 7000 --seed "$seed" --until-told >"$T_DIR/A.out" 2>&1
 client=$T_PID
-while read -r line; do
-	echo "$line" >>"$T_DIR/A.out"
-	case $line in
-	'progress 1')
-		first=$(domain)
-		drain
-		rings=$(e2e_stat A switches_to_ring)
-		;;
-	'progress 2')
-		[ "$(e2e_stat A switches_to_ring)" = "$rings" ] || fail 'a ring was opened while drained'
-		mv "$T_DIR/region" "$T_DIR/region.away" && mkdir "$T_DIR/region"
-		t_ctl A resume >"$T_DIR/ctl.out" 2>&1 && fail 'resume without the region succeeds'
-		grep -q 'not back' "$T_DIR/ctl.out" || fail "resume says $(cat "$T_DIR/ctl.out")"
-		status_is '.draining.requested' || fail 'not drained any more'
-		rmdir "$T_DIR/region" && mv "$T_DIR/region.away" "$T_DIR/region"
-		ring_before=$(e2e_stat A bytes_ring)
-		resume
-		[ "$(domain)" = "$first" ] || fail 'not the same region'
-		echo 'the same region is back'
-		;;
-	'progress 4')
-		ring_grows || fail "no byte by ring since the region is back: $(t_ctl A streams --json)"
-		drain
-		rm "$T_DIR/region"
-		resume
-		[ "$(domain)" != "$first" ] || fail 'not another region'
-		ring_before=$(e2e_stat A bytes_ring)
-		echo 'another region'
-		;;
-	'progress 6')
-		ring_grows || fail "no byte by ring in the other region: $(t_ctl A streams --json)"
-		drain
-		t_agent_stop A KILL
-		t_agent_start A && t_wait_agent A || fail 'no agent'
-		resume
-		ring_before=$(e2e_stat A bytes_ring)
-		echo 'another agent'
-		;;
-	'progress 8')
-		ring_grows || fail "no byte by ring with the other agent: $(t_ctl A streams --json)"
-		;;
-	esac
-done <"$T_DIR/progress"
-wait "$client" || fail "client ended with $?: $(cat "$T_DIR/A.err")"
+await_more bytes_ring 'at first'
+
+first=$(domain)
+drain
+rings=$(e2e_stat A switches_to_ring)
+await_more bytes_tcp 'while drained'
+[ "$(e2e_stat A switches_to_ring)" = "$rings" ] || fail 'a ring was opened while drained'
+mv "$T_DIR/region" "$T_DIR/region.away" && mkdir "$T_DIR/region"
+t_ctl A resume >"$T_DIR/ctl.out" 2>&1 && fail 'resume without the region succeeds'
+grep -q 'not back' "$T_DIR/ctl.out" || fail "resume says $(cat "$T_DIR/ctl.out")"
+status_is '.draining.requested' || fail 'not drained any more'
+rmdir "$T_DIR/region" && mv "$T_DIR/region.away" "$T_DIR/region"
+resume
+[ "$(domain)" = "$first" ] || fail 'not the same region'
+await_more bytes_ring 'with the same region'
+
+drain
+rm "$T_DIR/region"
+resume
+[ "$(domain)" != "$first" ] || fail 'not another region'
+await_more bytes_ring 'with another region'
+
+drain
+t_agent_stop A KILL
+t_agent_start A && t_wait_agent A || fail 'no agent'
+resume
+await_more bytes_ring 'with another agent'
+
+kill -TERM "$client"
+wait "$client" || fail "client ended with $?: $(cat "$T_DIR/A.out")"
 wait "$server" || fail "server ended with $?: $(cat "$T_DIR/B.out")"
 sent=$(sed -n 's/^sent //p' "$T_DIR/A.out")
 [ -n "$sent" ] && [ "$sent" = "$(sed -n 's/^received //p' "$T_DIR/B.out")" ] || fail 'the hashes differ'

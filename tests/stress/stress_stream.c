@@ -14,11 +14,12 @@
  * Or one round between two programs that were started apart, with exactly --bytes each way:
  *
  *   stress_stream --listen PORT | --connect ADDRESS --port PORT [--seed N] [--bytes N]
- *                 [--progress N] [--cut]
+ *                 [--progress N] [--cut] [--until-told]
  *
  * --progress prints N lines "progress I" on the way; --cut allows the stream to end early, as it
  * does when the other end is killed: what came must be right up to there, and how it ended is
- * told. Both print a hash of what they sent and of what they received.
+ * told. --until-told, at both ends: they go on, however much it is, until one of them gets SIGTERM.
+ * Both print a hash of what they sent and of what they received.
  *
  * It knows nothing of rings; tests/run.sh runs it plain, preloaded, and preloaded while the agent
  * drains and resumes, also under sanitizers. Preloaded it says how much went by the ring.
@@ -51,7 +52,9 @@ enum style { THREADS, POLL, PPOLL, SELECT, EPOLL_LEVEL, EPOLL_EDGE, STYLES };
 static struct {
 	bool cut;
 	bool hashing;
-	const char *how; /* the stream ended early */
+	bool until_told;
+	volatile sig_atomic_t told; /* to end, by the signal or by the other end */
+	const char *how;	    /* the stream ended early */
 } apart;
 
 struct end {
@@ -212,11 +215,13 @@ static bool send_step(int fd, struct way *way, int flags)
 	ssize_t n;
 
 	random_pause(&way->rng);
+	if (apart.told)
+		way->total = way->done;
 	if (way->done == way->total) {
 		/* Asked while the socket still knows its peer. */
 		if (t_stream(fd, &stream))
 			way->ring = stream.tx_ring_bytes + stream.rx_ring_bytes;
-		if (!apart.hashing) /* else see run_apart() */
+		if (!apart.hashing || apart.told) /* else see run_apart() */
 			T_OK(shutdown(fd, SHUT_WR));
 		way->ended = true;
 		return true;
@@ -246,6 +251,10 @@ static bool recv_step(int fd, struct way *way, int flags)
 		return true;
 	T_CHECK(n >= 0 && (size_t)n <= len);
 	if (!n) {
+		if (apart.until_told) {
+			apart.told = 1;
+			way->total = way->done;
+		}
 		T_EQ(way->done, way->total);
 		way->ended = true;
 		return true;
@@ -439,6 +448,12 @@ static uint64_t one_round(struct end *end, uint64_t seed, uint64_t most, uint64_
 	return ring;
 }
 
+static void told(int number)
+{
+	(void)number;
+	apart.told = 1;
+}
+
 /* One end of a round between two programs. */
 static void run_apart(struct end *end, const char *address, uint16_t port, uint64_t seed,
 		      uint64_t bytes)
@@ -463,7 +478,7 @@ static void run_apart(struct end *end, const char *address, uint16_t port, uint6
 	}
 	ring = run_end(end, seed, !!address, bytes, true);
 	/* Not before: while one direction is shut down the other one does not open a ring. */
-	if (!apart.how) {
+	if (!apart.how && !apart.told) {
 		struct pollfd p = {.fd = end->fd, .events = POLLIN};
 
 		T_OK(shutdown(end->fd, SHUT_WR));
@@ -503,6 +518,7 @@ int main(int argc, char **argv)
 						{"port", required_argument, NULL, 'p'},
 						{"progress", required_argument, NULL, 'g'},
 						{"cut", no_argument, NULL, 'x'},
+						{"until-told", no_argument, NULL, 'u'},
 						{0}};
 	uint64_t seed = (uint64_t)time(NULL), seconds = 5, most = 8u << 20, rounds = UINT64_MAX;
 	uint64_t bytes = 0, ring = 0, done;
@@ -539,6 +555,12 @@ int main(int argc, char **argv)
 		case 'x':
 			apart.cut = true;
 			signal(SIGPIPE, SIG_IGN);
+			break;
+		case 'u':
+			apart.until_told = true;
+			most = UINT64_MAX >> 1;
+			signal(SIGTERM, told);
+			alarm(ROUND_SECONDS);
 			break;
 		default:
 			return 2;
