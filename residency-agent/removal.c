@@ -158,13 +158,13 @@ static void void_rings(struct ra_user *user)
 
 int ra_removal_end(struct ra_agent *agent)
 {
+	const bool here = agent->region.base != NULL;
 	struct ra_user *user;
-	bool same_life;
+	bool same_life = true;
 	int rc;
 
-	if (agent->region.base)
-		return 0;
-	rc = ra_attach_again(agent, &same_life);
+	/* It is here, and yet has no number, if this agent began in a drain that is not over. */
+	rc = here ? 0 : ra_attach_again(agent, &same_life);
 	if (rc < 0)
 		return rc;
 	for (user = agent->users; user; user = user->next) {
@@ -172,6 +172,8 @@ int ra_removal_end(struct ra_agent *agent)
 			void_rings(user);
 		ra_removal_number(agent, user);
 	}
+	if (here)
+		return 0;
 	ra_residency_enter(agent);
 	ra_offers_start(agent);
 	return 0;

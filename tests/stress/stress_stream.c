@@ -29,6 +29,7 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 
+#include "atomic.h"
 #include "t.h"
 
 #define BUF_BYTES     (1u << 20)
@@ -53,8 +54,8 @@ static struct {
 	bool cut;
 	bool hashing;
 	bool until_told;
-	volatile sig_atomic_t told; /* to end, by the signal or by the other end */
-	const char *how;	    /* the stream ended early */
+	bool told;	 /* to end, by the signal or by the other end */
+	const char *how; /* the stream ended early */
 } apart;
 
 struct end {
@@ -205,6 +206,25 @@ static bool was_cut(struct way *way, ssize_t n)
 	return true;
 }
 
+/* Blocked, and asked for now and then: no wait is interrupted by it. */
+static const sigset_t *only_term(void)
+{
+	static sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	return &set;
+}
+
+static bool is_told(void)
+{
+	const struct timespec none = {0};
+
+	if (apart.until_told && sigtimedwait(only_term(), NULL, &none) == SIGTERM)
+		shmt_store(&apart.told, true);
+	return shmt_load(&apart.told);
+}
+
 /* ---- one step: false = the call would have blocked --------------------------------------------
  */
 
@@ -215,13 +235,13 @@ static bool send_step(int fd, struct way *way, int flags)
 	ssize_t n;
 
 	random_pause(&way->rng);
-	if (apart.told)
+	if (is_told())
 		way->total = way->done;
 	if (way->done == way->total) {
 		/* Asked while the socket still knows its peer. */
 		if (t_stream(fd, &stream))
 			way->ring = stream.tx_ring_bytes + stream.rx_ring_bytes;
-		if (!apart.hashing || apart.told) /* else see run_apart() */
+		if (!apart.hashing || apart.until_told) /* else see run_apart() */
 			T_OK(shutdown(fd, SHUT_WR));
 		way->ended = true;
 		return true;
@@ -252,7 +272,7 @@ static bool recv_step(int fd, struct way *way, int flags)
 	T_CHECK(n >= 0 && (size_t)n <= len);
 	if (!n) {
 		if (apart.until_told) {
-			apart.told = 1;
+			shmt_store(&apart.told, true);
 			way->total = way->done;
 		}
 		T_EQ(way->done, way->total);
@@ -448,12 +468,6 @@ static uint64_t one_round(struct end *end, uint64_t seed, uint64_t most, uint64_
 	return ring;
 }
 
-static void told(int number)
-{
-	(void)number;
-	apart.told = 1;
-}
-
 /* One end of a round between two programs. */
 static void run_apart(struct end *end, const char *address, uint16_t port, uint64_t seed,
 		      uint64_t bytes)
@@ -478,7 +492,7 @@ static void run_apart(struct end *end, const char *address, uint16_t port, uint6
 	}
 	ring = run_end(end, seed, !!address, bytes, true);
 	/* Not before: while one direction is shut down the other one does not open a ring. */
-	if (!apart.how && !apart.told) {
+	if (!apart.how && !apart.until_told) {
 		struct pollfd p = {.fd = end->fd, .events = POLLIN};
 
 		T_OK(shutdown(end->fd, SHUT_WR));
@@ -559,7 +573,7 @@ int main(int argc, char **argv)
 		case 'u':
 			apart.until_told = true;
 			most = UINT64_MAX >> 1;
-			signal(SIGTERM, told);
+			sigprocmask(SIG_BLOCK, only_term(), NULL);
 			alarm(ROUND_SECONDS);
 			break;
 		default:
