@@ -381,17 +381,22 @@ int ra_attach_again(struct ra_agent *agent, bool *ret_same_life)
 
 	agent->region_fd = -1;
 	rc = map_region(agent);
-	if (rc == 0 && same_file(old_fd, agent->region_fd)) {
+	if (rc < 0) {
+		agent->region_fd = old_fd; /* for its lock */
+		return rc;
+	}
+	if (same_file(old_fd, agent->region_fd)) {
 		close_fd(&agent->region_fd);
 		agent->region_fd = old_fd;
 		old_fd = -1;
 	}
 	close_fd(&old_fd);
-	if (rc == 0)
-		rc = enter_region(agent, known ? &life : NULL);
+	rc = enter_region(agent, known ? &life : NULL);
 	if (rc < 0)
 		return rc;
-	*ret_same_life = known && life.epoch == agent->guest.epoch;
+	/* An epoch is new in its region alone: in another one it may be the same number. */
+	*ret_same_life = known && life.epoch == agent->guest.epoch &&
+			 !memcmp(life.domain, agent->region.domain_id, 16);
 	agent->away = false;
 	agent->region_reason = COLOC_REASON_NONE;
 	write_life(agent);
