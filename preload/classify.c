@@ -113,6 +113,19 @@ static struct coloc_record_shared *find_record(uint32_t first, uint32_t count, u
 	return NULL;
 }
 
+/* Of a connection that is over the kernel names no peer: the cookie alone leads to its record. */
+static struct coloc_record_shared *find_record_of_over(const struct coloc_local_shared *local,
+						       uint64_t cookie)
+{
+	struct coloc_record_shared *rec = NULL;
+	uint32_t first;
+
+	for (first = 0; !rec && first < pl.record_count; first += 64)
+		if (shmt_load(&local->used[first / 64]))
+			rec = find_record(first, 64, cookie);
+	return rec;
+}
+
 static struct coloc_record_shared *find_or_make_record(struct coloc_local_shared *local,
 						       const struct shmt_endpoint *here,
 						       const struct shmt_endpoint *there,
@@ -195,8 +208,10 @@ enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **
 	case 2: /* SYN_SENT */
 	case 3: /* SYN_RECV */
 		return PL_UNKNOWN;
-	case 7: /* CLOSE: not connected, or over */
-		return PL_UNCONNECTED;
+	case 7: /* CLOSE: not connected, or over: another process may have left bytes in a ring */
+		if (!info.tcpi_bytes_received)
+			return PL_UNCONNECTED;
+		break;
 	case 10: /* LISTEN */
 		return PL_PASS;
 	}
@@ -206,6 +221,13 @@ enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **
 	if (!local)
 		return PL_UNKNOWN;
 	PL_IN_REGION;
+	len = sizeof(cookie);
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
+		cookie = 0;
+	if (info.tcpi_state == 7) {
+		*ret_rec = cookie ? find_record_of_over(local, cookie) : NULL;
+		return *ret_rec ? PL_STREAM : PL_UNCONNECTED;
+	}
 	len = sizeof(there_sa);
 	if (getpeername(fd, (struct sockaddr *)&there_sa, &len) < 0 ||
 	    endpoint(&there_sa, &there) < 0)
@@ -213,9 +235,6 @@ enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **
 	len = sizeof(here_sa);
 	if (getsockname(fd, (struct sockaddr *)&here_sa, &len) < 0 || endpoint(&here_sa, &here) < 0)
 		return PL_PASS;
-	len = sizeof(cookie);
-	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
-		cookie = 0;
 	/* What another process has had on a ring may have left bytes for us, region or not. */
 	rec = cookie ? find_record((uint32_t)coloc_record_hash(&here, &there), COLOC_RECORD_WINDOW,
 				   cookie)
