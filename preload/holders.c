@@ -7,7 +7,8 @@
  * that have it stand in the record by name, or are counted if there are too many. A child is
  * counted before it is there, and puts its name down first thing. A process takes itself out at its
  * last close, at an exec of what that closes, and when it ends by itself; of one that was killed
- * the name says so. So there are never too few while a socket is handed on by fork alone.
+ * the name says so. Who got it in a message, or by exec without us, is counted for good. So there
+ * are never too few while a socket is handed on by fork alone.
  *
  * Receivers. Ring bytes that one process leaves unread wake no sleeper of another: only payload by
  * TCP does. So a process that receives from a stream for the first time, or waits for something to
@@ -155,14 +156,16 @@ void pl_stream_held(struct pl_stream *s)
 	shmt_store(&s->held_by, pid);
 }
 
-/*
- * This process has it no more. Return: nor has another. Whoever got it passed, or by exec without
- * us, is not known: such a stream stays on TCP.
- */
+void pl_stream_strangers(struct pl_stream *s)
+{
+	shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
+	shmt_add(&s->rec->unnamed, 1);
+}
+
+/* This process has it no more. Return: nor has another. */
 static bool let_go(struct pl_stream *s)
 {
 	struct coloc_record_shared *rec = s->rec;
-	const uint32_t flags = shmt_load(&rec->flags);
 	const uint64_t mine = pl_lock_process();
 
 	receives_no_more(s);
@@ -172,10 +175,8 @@ static bool let_go(struct pl_stream *s)
 		else
 			strike_out(rec->holders, COLOC_HOLDERS_MAX, mine);
 	}
-	if (!(flags & COLOC_RECORD_SHARED))
-		return true;
-	return !(flags & COLOC_RECORD_STAYS) && !shmt_load(&rec->unnamed) &&
-	       !others(rec->holders, COLOC_HOLDERS_MAX, mine, true);
+	return !(shmt_load(&rec->flags) & COLOC_RECORD_SHARED) ||
+	       (!shmt_load(&rec->unnamed) && !others(rec->holders, COLOC_HOLDERS_MAX, mine, true));
 }
 
 static bool has_unread(struct pl_stream *s)

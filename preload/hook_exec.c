@@ -73,7 +73,7 @@ static void bring_home(const struct pl_program *program, char *const envp[], boo
 		if (!(flags & FD_CLOEXEC) ||
 		    (spawned && (shmt_load(&s->rec->flags) & COLOC_RECORD_SPAWNED))) {
 			pl_stream_stay(s, COLOC_REASON_EXEC);
-			shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
+			pl_stream_strangers(s);
 			(void)pl_tx_leave(s, (int)fd, false);
 			PL_IN_REGION;
 			if (pl_ready_follows(s))

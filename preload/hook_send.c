@@ -139,7 +139,7 @@ static void see_passing(const struct msghdr *msg)
 			if (!s)
 				continue;
 			pl_stream_stay(s, COLOC_REASON_PASSED);
-			shmt_or(&s->rec->flags, COLOC_RECORD_SHARED);
+			pl_stream_strangers(s);
 			(void)pl_tx_leave(s, fd, false);
 			pl_stream_put(s);
 		}

@@ -150,8 +150,10 @@ static void take_flags(struct pl_stream *s, uint32_t flags)
 {
 	if (flags & (PL_FD_SHUT_RD | PL_FD_SHUT_WR))
 		shmt_or(&s->rec->flags, flags & (PL_FD_SHUT_RD | PL_FD_SHUT_WR));
-	if (flags & PL_FD_STAYS)
+	if (flags & PL_FD_STAYS) {
 		pl_stream_stay(s, COLOC_REASON_EXEC);
+		pl_stream_strangers(s);
+	}
 }
 
 static struct pl_stream *adopt(int fd, uint64_t was)

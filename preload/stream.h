@@ -180,6 +180,9 @@ void pl_stream_shut_rd(struct pl_stream *s);
 /** pl_stream_held() - this process has its first descriptor of it */
 void pl_stream_held(struct pl_stream *s);
 
+/** pl_stream_strangers() - somebody may have it from now on whose end nobody here will see */
+void pl_stream_strangers(struct pl_stream *s);
+
 /** pl_stream_last_close() - this process is about to close its last one */
 void pl_stream_last_close(struct pl_stream *s, int fd);
 
