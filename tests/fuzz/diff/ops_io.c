@@ -261,8 +261,11 @@ void op_recv(const struct op *op)
 	/* Of its messages recvmmsg tells an error first, the bytes before it after that. */
 	if (r.call == R_RECVMMSG && m_end(r.file)->rst && n <= 0)
 		r.want = 0;
-	/* MSG_WAITALL is one call, unless a signal or a time-out ended it. */
-	if (!all || r.want < len)
+	/*
+	 * MSG_WAITALL is one call, unless a signal or a time-out ended it; or shut down, when it
+	 * does not wait for what the sender's kernel still holds back.
+	 */
+	if (!all || r.want < len || (m_end(r.file)->rd_shut && m_in(r.file)->lazy))
 		n = gather(&r, n);
 	recv_said(&r, n);
 }
