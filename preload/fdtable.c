@@ -59,6 +59,8 @@ bool pl_fd_note(int fd, enum pl_kind kind, uint32_t flags)
 		entry = pl_fd_entry(fd);
 		if (PL_ENTRY_KIND(entry) != PL_NEW && PL_ENTRY_KIND(entry) != PL_UNKNOWN)
 			return false;
+		if (PL_ENTRY_KIND(entry) == PL_UNKNOWN)
+			kind = PL_UNKNOWN; /* it may be on a ring */
 		now = PL_ENTRY(kind, PL_ENTRY_GENERATION(entry) + 1, PL_ENTRY_INDEX(entry) | flags);
 	} while (!pl_fd_set(fd, entry, now));
 	return true;

@@ -84,8 +84,8 @@ static inline uint64_t pl_fd_take(int fd, uint64_t into)
 	return __atomic_exchange_n(&pl_fdtable[fd].entry, into, __ATOMIC_SEQ_CST);
 }
 
-/** pl_fd_note() - @kind (NEW or UNKNOWN) and @flags of one that is NEW or UNKNOWN. A look at it
- * that is under way begins anew. false: it is neither */
+/** pl_fd_note() - @kind (NEW or UNKNOWN) and @flags of one that is NEW or UNKNOWN, which stays so.
+ * A look at it that is under way begins anew. false: it is neither */
 bool pl_fd_note(int fd, enum pl_kind kind, uint32_t flags);
 
 #endif

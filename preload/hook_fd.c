@@ -86,6 +86,8 @@ PL_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 
 PL_EXPORT int shutdown(int fd, int how)
 {
+	const uint32_t halves =
+		(how != SHUT_RD ? PL_FD_SHUT_WR : 0u) | (how != SHUT_WR ? PL_FD_SHUT_RD : 0u);
 	struct pl_stream *s;
 	int rc, saved;
 
@@ -94,11 +96,13 @@ PL_EXPORT int shutdown(int fd, int how)
 	rc = pl_real.shutdown(fd, how);
 	saved = errno;
 	s = NULL;
-	if (rc == 0 && pl_enter() &&
-	    !(pl_pass_unseen(fd) && pl_fd_note(fd, PL_NEW,
-					       (how != SHUT_RD ? PL_FD_SHUT_WR : 0u) |
-						       (how != SHUT_WR ? PL_FD_SHUT_RD : 0u))))
-		s = pl_hook_get(fd);
+	if (rc == 0 && pl_enter()) {
+		if (!pl_pass_unseen(fd))
+			s = pl_hook_get(fd);
+		/* Not looked at, or nothing can be found out yet: for when that is so. */
+		if (!s && !pl_fd_note(fd, PL_NEW, halves))
+			s = pl_hook_get(fd);
+	}
 	if (s) {
 		/* Another process may have it on a ring: the flags say it to all. */
 		if (pl_stream_wants_attach(s))
