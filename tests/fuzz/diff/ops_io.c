@@ -224,7 +224,9 @@ void op_recv(const struct op *op)
 	/* SPLICE_F_NONBLOCK is about the pipe. */
 	r.nonblock = r.file->nonblock || (r.call != R_SPLICE && (r.letters & F_DONTWAIT));
 	r.peek = r.letters & F_PEEK;
-	all = (r.letters & F_WAITALL) && !r.nonblock;
+	/* Shut down, it does not wait for what the sender's kernel still holds back. */
+	all = (r.letters & F_WAITALL) && !r.nonblock &&
+	      !(m_end(r.file)->rd_shut && m_in(r.file)->lazy);
 	waits = would_wait(&r, unread, len, all);
 	if (m_busy(r.file) || m_in(r.file)->full || m_in(r.file)->sending ||
 	    (r.peek && op->overlap && !all) || (r.call == R_SPLICE && m_end(r.file)->lowat > 1) ||
@@ -261,11 +263,8 @@ void op_recv(const struct op *op)
 	/* Of its messages recvmmsg tells an error first, the bytes before it after that. */
 	if (r.call == R_RECVMMSG && m_end(r.file)->rst && n <= 0)
 		r.want = 0;
-	/*
-	 * MSG_WAITALL is one call, unless a signal or a time-out ended it; or shut down, when it
-	 * does not wait for what the sender's kernel still holds back.
-	 */
-	if (!all || r.want < len || (m_end(r.file)->rd_shut && m_in(r.file)->lazy))
+	/* MSG_WAITALL is one call, unless a signal or a time-out ended it. */
+	if (!all || r.want < len)
 		n = gather(&r, n);
 	recv_said(&r, n);
 }
