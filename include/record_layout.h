@@ -27,7 +27,7 @@
 #include "shmt_layout.h"
 
 #define COLOC_LOCAL_MAGIC   0x31434f4c4c4f4331ULL
-#define COLOC_LOCAL_VERSION 3u
+#define COLOC_LOCAL_VERSION 4u
 #define COLOC_RECORD_WINDOW 64u
 #define COLOC_PROCS_MAX	    256u
 #define COLOC_RECEIVERS_MAX 4u
@@ -92,7 +92,10 @@ struct coloc_record_tx_shared {
 
 struct coloc_record_rx_shared {
 	uint64_t lock; /* atomic; as above */
-	uint64_t reserved;
+	/* atomic, under the lock, mode LEAVING: 1 = the last byte before the ring's has been given
+	 * to the program and lies in the kernel still; in the stash's time likewise */
+	uint32_t held;
+	uint32_t reserved;
 	uint64_t ring_bytes;
 	uint64_t tcp_bytes;
 	uint64_t messages;

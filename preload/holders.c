@@ -10,13 +10,15 @@
  * the name says so. Who got it in a message, or by exec without us, is counted for good. So there
  * are never too few while a socket is handed on by fork alone.
  *
- * Receivers. Ring bytes that one process leaves unread wake no sleeper of another: only payload by
- * TCP does. So a process that receives from a stream for the first time, or waits for something to
- * receive, writes itself into the record. While there are two the direction is refused: they
- * receive by TCP. What lies in the ring at that moment is read by whoever receives or waits next,
- * for who made the change counts it (receivers_changes), and a wait in an epoll set begins with a
- * look at the count. A process leaves the record with its last descriptor; a dead one is found out
- * by those that go on, who ask now and then. The last one that is left takes the refusal back.
+ * Receivers. Ring bytes that one process leaves unread wake no sleeper of another: only what lies
+ * in the kernel does. So before a process receives from a stream for the first time, or waits for
+ * something to receive, it writes itself into the record. While there are two the direction is
+ * refused: they receive by TCP. What lies in the ring at that moment is read by whoever receives or
+ * waits next, for who made the change counts it (receivers_changes), and a wait in an epoll set
+ * begins with a look at the count. Who sleeps already is woken by the payload before it, of which a
+ * byte is held in the kernel until the ring is empty (rx.c, docs/protocol.md). A process leaves the
+ * record with its last descriptor; a dead one is found out by those that go on, who ask now and
+ * then. The last one that is left takes the refusal back.
  */
 #include "lock.h"
 #include "pass.h"
@@ -87,7 +89,8 @@ static void take_back(struct pl_stream *s)
 	const uint32_t flags = shmt_load(&rec->flags);
 
 	if (!(flags & COLOC_RECORD_RECEIVERS) || (flags & COLOC_RECORD_STAYS) || pl_stashed(s) ||
-	    (shmt_load(&rec->rx.attach) == 2 && !pl_attached(s)))
+	    (shmt_load(&rec->rx.attach) == 2 && !pl_attached(s)) ||
+	    (pl_attached(s) && SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP))
 		return;
 	shmt_and(&rec->flags, ~COLOC_RECORD_RECEIVERS);
 	if (shmt_load(&rec->reason) == COLOC_REASON_RECEIVERS)

@@ -37,6 +37,15 @@ static ssize_t peek_kernel(const struct peek *p, struct iovec *iov, size_t n, in
 	return got < 0 ? -errno : got;
 }
 
+/* The held byte of the kernel, which the program has had, goes to where nobody looks; how many. */
+static size_t skip_held(const struct peek *p, struct iovec *iov)
+{
+	static char byte;
+
+	*iov = (struct iovec){&byte, 1};
+	return pl_ready_held(p->s);
+}
+
 /* The ring's bytes from @tail on, to where the kernel's first @off end; how many. */
 static ssize_t peek_ring(const struct peek *p, uint64_t tail, size_t off, size_t len)
 {
@@ -64,8 +73,8 @@ static ssize_t peek_locked(struct peek *p)
 	const struct shmt_dir *rx = &p->s->rx;
 	const size_t total = p->v->total;
 	const uint64_t tail = shmt_load(&rx->shared->tail), ctl = shmt_load(&rx->shared->ctl);
-	struct iovec iov[2 * SLICES];
-	size_t before, ring, n = 0;
+	struct iovec iov[2 * SLICES + 1];
+	size_t before, ring, held, n;
 	uint64_t missing;
 	int64_t avail;
 	ssize_t got, copied;
@@ -83,7 +92,8 @@ static ssize_t peek_locked(struct peek *p)
 	p->ring = (size_t)avail;
 	before = missing < total ? (size_t)missing : total;
 	ring = p->ring < total - before ? p->ring : total - before;
-	n = pl_vec_slice(p->v, 0, before, iov, SLICES);
+	held = n = skip_held(p, iov);
+	n += pl_vec_slice(p->v, 0, before, iov + n, SLICES);
 	if (SHMT_CTL_MODE(ctl) == SHMT_LEAVING)
 		n += pl_vec_slice(p->v, before + ring, total - before - ring, iov + n, SLICES);
 	/* Where there is nothing, a peek takes an error away that is for the call behind the bytes.
@@ -93,8 +103,7 @@ static ssize_t peek_locked(struct peek *p)
 		got = peek_kernel(p, iov, n, MSG_DONTWAIT);
 	if (got < 0 && got != -EAGAIN)
 		return got;
-	if (got < 0)
-		got = 0;
+	got = got < (ssize_t)held ? 0 : got - (ssize_t)held;
 	if ((size_t)got < before) /* on its way, or in more pieces than we have room for */
 		return got ? got : -ESTALE;
 	copied = peek_ring(p, tail, before, ring);
@@ -131,14 +140,17 @@ static ssize_t peek_now(struct peek *p)
 static ssize_t wait_for_rest(const struct peek *p)
 {
 	const size_t rest = p->v->total - p->ring;
-	struct iovec iov[SLICES];
-	const size_t n = pl_vec_slice(p->v, 0, rest, iov, SLICES);
+	struct iovec iov[SLICES + 1];
+	const size_t held = skip_held(p, iov);
+	const size_t n = held + pl_vec_slice(p->v, 0, rest, iov + held, SLICES);
 	struct pollfd poll = {.fd = p->fd, .events = 0};
+	ssize_t got;
 
 	if (pl_real.poll(&poll, 1, 0) == 1 && (poll.revents & POLLERR))
 		return 0; /* over */
 	PL_ASLEEP;
-	return peek_kernel(p, iov, n, MSG_WAITALL);
+	got = peek_kernel(p, iov, n, MSG_WAITALL);
+	return got < (ssize_t)held ? got : got - (ssize_t)held;
 }
 
 ssize_t pl_peek(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, bool nonblock)

@@ -8,6 +8,8 @@
  */
 #include "ready.h"
 
+#include <sched.h>
+
 #include "epset.h"
 #include "lock.h"
 #include "pollset.h"
@@ -30,11 +32,34 @@ bool pl_ready_arrived(struct pl_stream *s)
 	       shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0;
 }
 
+bool pl_ready_let_go(struct pl_stream *s, int fd)
+{
+	char byte;
+
+	if (!pl_ready_held(s))
+		return true;
+	if (fd < 0)
+		return false;
+	(void)!pl_real.recv(fd, &byte, 1, MSG_DONTWAIT);
+	shmt_store(&s->rec->rx.held, 0);
+	return true;
+}
+
+bool pl_ready_end_run(struct pl_stream *s, int fd, uint64_t ctl)
+{
+	/* Nothing is added to a ring that is left, where alone a byte is held. */
+	if (!pl_ready_let_go(s, fd) || !shmt_rx_settle(&s->rx, ctl))
+		return false;
+	shmt_add_relaxed(&pl.local->totals.switches_to_tcp, 1);
+	return true;
+}
+
 bool pl_ready_settle(struct pl_stream *s)
 {
 	struct coloc_record_rx_shared *rx = &s->rec->rx;
 	const enum pl_lock_result lock = pl_lock(&rx->lock);
-	bool may_sleep;
+	const int fd = pl_stream_any_fd(s);
+	bool may_sleep, others = false;
 	uint64_t ctl;
 
 	for (;;) {
@@ -53,19 +78,24 @@ bool pl_ready_settle(struct pl_stream *s)
 		if (shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0) {
 			/* Bytes of the kernel that come first wake us (but see pl_epset_settle). */
 			may_sleep = shmt_rx_missing(&s->rx) != 0;
-			if (may_sleep && pl_stream_any_fd(s) >= 0 &&
-			    pl_stream_resync(s, pl_stream_any_fd(s)))
+			if (may_sleep && fd >= 0 && pl_stream_resync(s, fd))
 				continue; /* they were read behind our back: nothing would wake us
 					   */
+			/* Another process is inside the kernel: it takes those, and wakes nobody.
+			 */
+			others = may_sleep && pl_stream_several(s) &&
+				 shmt_load(&s->rx.shared->in_kernel);
 			break;
 		}
-		if (shmt_rx_settle(&s->rx, ctl)) {
-			shmt_add_relaxed(&pl.local->totals.switches_to_tcp, 1);
-			may_sleep = true;
+		may_sleep = pl_ready_end_run(s, fd, ctl);
+		if (may_sleep || fd < 0)
 			break;
-		}
 	}
 	pl_unlock(&rx->lock, lock);
+	if (others) {
+		sched_yield();
+		return false;
+	}
 	return may_sleep;
 }
 

@@ -38,6 +38,23 @@ bool pl_ready_settle(struct pl_stream *s);
  */
 bool pl_ready_push_out(struct pl_stream *s);
 
+/**
+ * pl_ready_end_run() - the ring is empty at @ctl, RING or LEAVING: back to TCP; under the rx lock
+ * Return: false: the word has changed
+ */
+bool pl_ready_end_run(struct pl_stream *s, int fd, uint64_t ctl);
+/**
+ * pl_ready_let_go() - nothing lies before the kernel's bytes any more: the held one is dropped
+ * Under the rx lock. Return: false: there is no descriptor to do that by
+ */
+bool pl_ready_let_go(struct pl_stream *s, int fd);
+/** pl_ready_held() - bytes in the kernel that the program has had (0, 1); exact under the rx lock
+ */
+static inline size_t pl_ready_held(const struct pl_stream *s)
+{
+	return PL_UNLIKELY(shmt_load(&s->rec->rx.held) != 0);
+}
+
 /** pl_ready_after_receive() - at the end of a call: nobody else's sleep may miss what is left */
 void pl_ready_after_receive(struct pl_stream *s);
 /** pl_ready_left() - the same where nothing was received */

@@ -183,15 +183,39 @@ static ssize_t receive_tcp(struct call *c, int flags)
 }
 
 /*
+ * The kernel's bytes before those of the ring, or the stash. While several processes receive, the
+ * last of them is given to the program and left where it is (holders.c). Return: how many now
+ */
+static size_t limit_of(const struct call *c, uint64_t missing, bool *ret_hold)
+{
+	const bool hold = pl_stream_several(c->s) && !(c->flags & MSG_PEEK);
+	const size_t room = c->v->total - c->done;
+
+	*ret_hold = hold && missing == 1;
+	missing -= hold && missing > 1;
+	return missing < room ? missing : room;
+}
+
+/* @n bytes of those are the program's. */
+static void took(const struct call *c, ssize_t n, bool hold)
+{
+	if (n <= 0 || (c->flags & MSG_PEEK))
+		return;
+	if (hold)
+		shmt_store(&c->s->rec->rx.held, 1);
+	if (pl_ready_follows(c->s))
+		shmt_rx_took(&c->s->rx, (size_t)n);
+}
+
+/*
  * tcp_read < open_at, nobody else inside: those bytes first. Under the lock.
  * @certain: they are to come, for the sender has gone on to the ring
  */
 static ssize_t receive_limited(struct call *c, uint64_t missing, bool certain)
 {
-	const struct shmt_dir *dir = &c->s->rx;
-	const size_t room = c->v->total - c->done;
-	const size_t limit = missing < room ? missing : room;
-	const int flags = c->flags & ~MSG_WAITALL;
+	bool hold;
+	const size_t limit = limit_of(c, missing, &hold);
+	const int flags = (c->flags & ~MSG_WAITALL) | (hold ? MSG_PEEK : 0);
 	ssize_t n;
 
 	n = kernel_receive(c, limit, flags | MSG_DONTWAIT);
@@ -206,8 +230,7 @@ static ssize_t receive_limited(struct call *c, uint64_t missing, bool certain)
 		n = kernel_receive(c, limit, flags);
 		pl_undo_pop();
 	}
-	if (n > 0 && !(c->flags & MSG_PEEK))
-		shmt_rx_took(dir, (size_t)n);
+	took(c, n, hold);
 	count_tcp(c, n);
 	return n;
 }
@@ -215,9 +238,9 @@ static ssize_t receive_limited(struct call *c, uint64_t missing, bool certain)
 /* The kernel's bytes before those of the stash; under the lock, but they are certain to come. */
 static ssize_t receive_before_stash(struct call *c, uint64_t missing)
 {
-	const size_t room = c->v->total - c->done;
-	const size_t limit = missing < room ? missing : room;
-	int flags = c->flags & ~MSG_WAITALL;
+	bool hold;
+	const size_t limit = limit_of(c, missing, &hold);
+	int flags = (c->flags & ~MSG_WAITALL) | (hold ? MSG_PEEK : 0);
 	ssize_t n;
 
 	if (c->nonblock)
@@ -225,8 +248,7 @@ static ssize_t receive_before_stash(struct call *c, uint64_t missing)
 	pl_undo_push(PL_UNDO_LOCK, &c->s->rec->rx.lock);
 	n = kernel_receive(c, limit, flags);
 	pl_undo_pop();
-	if (n > 0 && !(c->flags & MSG_PEEK) && pl_ready_follows(c->s))
-		shmt_rx_took(&c->s->rx, (size_t)n);
+	took(c, n, hold);
 	count_tcp(c, n);
 	return n;
 }
@@ -295,6 +317,8 @@ static ssize_t receive_stashed(struct call *c)
 		shmt_count(&rx->ring_bytes, (uint64_t)n);
 		shmt_count(&rx->messages, 1);
 		shmt_store(&stash->taken, taken + (uint64_t)n);
+		if (taken + (uint64_t)n == bytes)
+			(void)pl_ready_let_go(c->s, c->fd);
 	}
 out:
 	pl_unlock(&rx->lock, lock);
@@ -344,6 +368,15 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 			step = own || c->nonblock ? STEP_GOT : STEP_OTHERS;
 			goto out;
 		}
+		/* Several processes: nothing is left to keep in order, or added to it. */
+		if (!inside && pl_stream_several(s) && !avail) {
+			(void)pl_ready_end_run(s, c->fd, *ctl);
+			goto out;
+		}
+		if (!inside && pl_stream_several(s) && SHMT_CTL_MODE(*ctl) == SHMT_RING) {
+			(void)shmt_rx_push_out(&s->rx, *ctl);
+			goto out;
+		}
 		if (!inside) {
 			*ret = receive_limited(c, missing, avail != 0);
 			step = *ret == -ESTALE ? STEP_AGAIN : STEP_GOT;
@@ -381,8 +414,7 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		*ret = -EAGAIN;
 		step = STEP_GOT;
 	} else if (SHMT_CTL_MODE(*ctl) == SHMT_LEAVING) {
-		if (shmt_rx_settle(&s->rx, *ctl))
-			shmt_add_relaxed(&pl.local->totals.switches_to_tcp, 1);
+		(void)pl_ready_end_run(s, c->fd, *ctl);
 	} else {
 		step = STEP_EMPTY;
 	}
@@ -617,6 +649,9 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 			pl_stream_stay(s, COLOC_REASON_URGENT);
 		return kernel_receive(&c, v->total, flags);
 	}
+	/* Before anything is taken, or slept for. */
+	if (PL_UNLIKELY(!shmt_load_relaxed(&s->receives)))
+		pl_stream_waits(s, fd);
 	n = flags & MSG_PEEK ? pl_peek(s, fd, v, flags, c.nonblock) : -ESTALE;
 	if (n == -ESTALE)
 		n = receive_call(&c);
@@ -640,7 +675,8 @@ uint64_t pl_rx_queued(struct pl_stream *s)
 
 	if (pl_stashed(s))
 		return pl_stash_ready(s)
-			       ? shmt_load(&s->rec->stash.bytes) - shmt_load(&s->rec->stash.taken)
+			       ? shmt_load(&s->rec->stash.bytes) - shmt_load(&s->rec->stash.taken) -
+					 pl_ready_held(s)
 			       : 0;
 	PL_IN_REGION;
 	if (!pl_ready_follows(s))
@@ -649,5 +685,5 @@ uint64_t pl_rx_queued(struct pl_stream *s)
 	if (SHMT_CTL_MODE(ctl) == SHMT_TCP)
 		return 0;
 	avail = shmt_rx_avail(&s->rx, ctl, shmt_load(&s->rx.shared->tail));
-	return avail > 0 ? (uint64_t)avail : 0;
+	return avail > 0 ? (uint64_t)avail - pl_ready_held(s) : 0;
 }

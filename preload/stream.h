@@ -215,6 +215,13 @@ static inline void pl_stream_receives(struct pl_stream *s)
 		pl_stream_receives_slow(s);
 }
 
+/** pl_stream_several() - so do other processes, and none can wake another: exact under the rx lock
+ */
+static inline bool pl_stream_several(const struct pl_stream *s)
+{
+	return PL_UNLIKELY(shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_RECEIVERS);
+}
+
 /** pl_stream_waits() - attached as far as can be, and one of its receivers: before a wait for it */
 static inline void pl_stream_waits(struct pl_stream *s, int fd)
 {

@@ -97,7 +97,7 @@ static void leave_as_receiver(struct ra_agent *agent, struct ra_user *user, uint
 			shmt_add(&user->shared->totals.switches_to_tcp, 1);
 		break;
 	case SHMT_LEAVING:
-		if (unread == 0 && shmt_rx_settle(dir, ctl))
+		if (unread == 0 && !shmt_load(&record->rx.held) && shmt_rx_settle(dir, ctl))
 			shmt_add(&user->shared->totals.switches_to_tcp, 1);
 		else if (unread != 0)
 			leave_unread(agent, user, index, dir, tail, unread);

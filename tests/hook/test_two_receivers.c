@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Two processes at one end: what one of them leaves unread is told to the other by each kind of
- * wait that begins then; when one is left, or one only sends, the stream goes by ring.
+ * wait that begins then, and ends one that began before; when one is left, or one only sends, the
+ * stream goes by ring.
  */
 
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 
@@ -137,6 +139,66 @@ static void child_leaves(enum way way)
 	drop_pipes();
 }
 
+/* ---- who sleeps is woken by what the other one leaves -----------------------------------------
+ */
+
+/* How much the other takes of what has come: all that can lie in the kernel, or some of it. */
+static const size_t takes[] = {BURST - 1, TAKEN};
+static size_t rest;
+
+static void child_sleeps(void *arg)
+{
+	const struct sched_param none = {0};
+	const enum way way = child_way;
+	const int set = set_of(way, pair.b);
+
+	(void)arg;
+	for (int i = 0; i < 200; i++) {
+		t_recv(pair.b, 700, 4, 0);
+		t_send(pair.b, 700, 5, 0);
+	}
+	T_OK(sched_setscheduler(0, SCHED_IDLE, &none));
+	say(to_parent);
+	T_EQ(is_told(way, pair.b, set, 10000), true);
+	hear(to_child);
+	t_recv(pair.b, rest, 3, BURST - rest);
+	T_EQ(is_told(way, pair.b, set, 0), false);
+}
+
+/*
+ * The child alone has received so far, and sleeps when the ring is opened. Its parent receives for
+ * the first time, and leaves bytes, before the child runs again: on this very processor, when the
+ * parent has nothing to do.
+ */
+static void child_is_woken(enum way way, size_t taken)
+{
+	cpu_set_t all, one;
+	pid_t pid;
+
+	T_OK(sched_getaffinity(0, sizeof(all), &all));
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	T_OK(sched_setaffinity(0, sizeof(one), &one));
+	make_pipes();
+	t_open(&pair, T_V4);
+	child_way = way;
+	rest = BURST - taken;
+	pid = t_child(child_sleeps, NULL);
+	for (int i = 0; i < 200; i++) {
+		t_send(pair.a, 700, 4, 0);
+		t_recv(pair.a, 700, 5, 0);
+	}
+	hear(to_parent);
+	t_wait_asleep(pid);
+	t_send(pair.a, BURST, 3, 0);
+	t_recv(pair.b, taken, 3, 0);
+	say(to_child);
+	t_join(pid);
+	t_close(&pair);
+	drop_pipes();
+	T_OK(sched_setaffinity(0, sizeof(all), &all));
+}
+
 /* ---- by ring all the same ---------------------------------------------------------------------
  */
 
@@ -229,6 +291,9 @@ int main(void)
 		parent_leaves((enum way)way);
 	for (int way = 0; way < BY_INHERITED; way++)
 		child_leaves((enum way)way);
+	for (int way = 0; way < BY_INHERITED; way++)
+		for (size_t i = 0; i < sizeof(takes) / sizeof(takes[0]); i++)
+			child_is_woken((enum way)way, takes[i]);
 	alone_again();
 	child_only_sends();
 	return 0;

@@ -111,6 +111,7 @@ holds one -DN=3 -DREFUSE
 holds threads -DN=3
 holds attach -DN=3
 holds pollers -DN=2
+holds processes -DN=3
 holds senders -DN0=2 -DN1=2
 holds senders -DN0=3 -DN1=1
 holds senders -DN0=2 -DN1=2 -DKILL
@@ -129,6 +130,7 @@ if [ -n "$full" ]; then
 	holds threads -DN=5
 	holds attach -DN=4
 	holds pollers -DN=4
+	holds processes -DN=4
 	holds senders -DN0=3 -DN1=2
 	holds edge -DN=7
 	holds edge -DN=6 -DCAP=3
@@ -163,6 +165,10 @@ breaks attach -DN=3 -DBUG_ATTACH
 breaks attach -DN=3 -DBUG_UNATTACHED
 # A receive returns and leaves the stream awake beside a sleeper in poll.
 breaks pollers -DN=3 -DBUG_POLLERS
+# Another process sleeps: not told of before a receive; the payload taken whole; by one who is inside.
+breaks processes -DN=3 -DBUG_LATE
+breaks processes -DN=3 -DBUG_HOLD
+breaks processes -DN=3 -DBUG_INSIDE
 # A sender enters the kernel beside an opener; open_at before the look at the others; written too soon.
 breaks senders -DN0=3 -DN1=1 -DBUG_RAISE
 breaks senders -DN0=3 -DN1=1 -DBUG_CHECK_LATE
