@@ -402,6 +402,9 @@ static void remember(struct m_end *end, int option, int value)
 	case O_RCVTIMEO:
 		end->rcvtimeo = value;
 		break;
+	case O_SNDTIMEO:
+		end->sndtimeo = value;
+		break;
 	case O_RCVLOWAT:
 		end->lowat = value;
 		break;

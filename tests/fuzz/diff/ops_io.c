@@ -403,9 +403,10 @@ void op_send(const struct op *op)
 	out = m_out(file);
 	end = m_end(file);
 	nonblock = file->nonblock || (letters & F_DONTWAIT);
+	/* Whether a time-out comes before the reader is nobody's to say. */
 	if (out->sending || (call == S_SPLICE && !len) ||
-	    (op->overlap ? !out->full || nonblock || end->wr_shut || end->rst || !len ||
-				   deaf(m_peer(file))
+	    (op->overlap ? !out->full || nonblock || end->sndtimeo || end->wr_shut || end->rst ||
+				   !len || deaf(m_peer(file))
 			 : out->full)) {
 		skip();
 		return;

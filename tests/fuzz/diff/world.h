@@ -40,7 +40,7 @@ struct m_end {
 	uint8_t closed, wr_shut, rd_shut, rst, linger, nodelay, cork;
 	uint8_t haunted; /* a process that had it was killed */
 	uint8_t loose;	 /* two processes have it since before its first use */
-	int32_t rcvtimeo, lowat;
+	int32_t rcvtimeo, sndtimeo, lowat;
 };
 
 struct m_conn {
