@@ -363,13 +363,14 @@ struct seen {
 	struct m_ready ready[ITEMS];
 	short bits[ITEMS], wrong[ITEMS];
 	bool any, maybe, unknown;
+	bool once; /* a ONESHOT item may report, and then never again */
 };
 
 static void look_at_set(const struct m_file *set, struct seen *seen)
 {
 	int i;
 
-	seen->any = seen->maybe = false;
+	seen->any = seen->maybe = seen->once = false;
 	for (i = 0; i < ITEMS; i++) {
 		seen->ready[i] = (struct m_ready){0, 0};
 		if (w->item[i].set < 0 || w->item[i].set != m_index(set))
@@ -377,6 +378,8 @@ static void look_at_set(const struct m_file *set, struct seen *seen)
 		seen->ready[i] = m_item_ready(&w->item[i]);
 		seen->any |= seen->ready[i].must != 0;
 		seen->maybe |= seen->ready[i].may != 0;
+		seen->once |= (w->item[i].events & E_ONESHOT) && !w->item[i].ghost &&
+			      !seen->ready[i].must && (seen->ready[i].may & ~POLLERR);
 	}
 }
 
@@ -497,8 +500,11 @@ void op_epwait(const struct op *op)
 	}
 	arrive_all(set);
 	look_at_set(set, &seen);
-	/* Of something that is ready nobody knows whether the call looks before more comes. */
-	if (op->overlap && (seen.any || seen.maybe)) {
+	/*
+	 * Of something that is ready nobody knows whether the call looks before more comes. What a
+	 * call under way may take before this one looks disarms an item, or does not.
+	 */
+	if (op->overlap ? seen.any || seen.maybe : seen.once) {
 		skip();
 		return;
 	}
