@@ -281,7 +281,7 @@ void pl_streams_fork_child(void)
 {
 	if (!shmt_load(&pl.enabled)) /* sandboxed: not even the look at who we are */
 		return;
-	pl_lock_forked();
+	pl_process_renumber();
 	pl_streams_each(child_visit);
 }
 

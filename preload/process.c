@@ -120,7 +120,7 @@ void pl_process_start(void)
 		pl_log(1, "no memory for the descriptor table: every stream stays on TCP");
 		goto out;
 	}
-	*pl.canary = 1;
+	pl.canary[0] = pl.canary[1] = 1;
 	shmt_store_release(&pl.enabled, 1);
 out:
 	errno = saved;
@@ -485,11 +485,19 @@ bool pl_process_vacate(int fd)
 	return vacant;
 }
 
+void pl_process_renumber(void)
+{
+	if (pl.canary[1])
+		return;
+	pl.canary[1] = 1;
+	pl_lock_forked();
+}
+
 void pl_process_fork_noticed(void)
 {
 	*pl.canary = 1;
 	pl.owner = getpid();
-	pl_lock_forked();
+	pl_process_renumber();
 	pl_gate = (struct pl_gate){0}; /* counted for the parent's thread */
 	connect_lock = 0;
 	disconnect(); /* our copy only: the parent's connection lives on */

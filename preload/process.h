@@ -27,8 +27,9 @@ struct pl_process {
 	uint32_t enabled; /* atomic; 0: every hook passes through */
 	pid_t owner;	  /* whose table this is; a vfork child runs on its parent's */
 	enum pl_policy policy;
-	uint8_t *canary; /* 1; a page that fork wipes: 0 = this process does not know it was forked
-			  */
+	/* A page that fork wipes. 0 = this process does not know that it was forked; the second:
+	 * nor has it given up its parent's numbers */
+	uint8_t *canary;
 	struct coloc_local_shared *local; /* atomic; NULL before WELCOME; then for ever */
 	struct coloc_record_shared *records;
 	uint8_t *stash; /* stash_bytes of the local memory */
@@ -47,6 +48,10 @@ extern struct pl_process pl;
 
 /** pl_process_start() - constructor's work; also by the first hook that comes before it */
 void pl_process_start(void);
+
+/** pl_process_renumber() - in a fork child, by who comes first: it has numbers of its own (lock.h).
+ * Once: later it may be where it cannot ask for them, in a chroot */
+void pl_process_renumber(void);
 
 /** pl_process_fork_noticed() - the same for one that is about to end: nobody is told */
 void pl_process_fork_noticed(void);
