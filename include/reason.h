@@ -38,7 +38,7 @@
 	REASON(IO_URING, "io-uring", "the process uses io_uring")                                  \
 	REASON(UNSERVED_CALL, "unserved-call", "a call that is not served by the ring was used")   \
 	REASON(EXEC, "exec", "the descriptor may reach a program that is not preloaded")           \
-	REASON(SANDBOX, "sandbox", "the process forbids itself system calls (seccomp)")            \
+	REASON(SANDBOX, "sandbox", "a process that has it forbids itself system calls")            \
 	REASON(PASSED, "passed", "the descriptor was sent to another process")                     \
 	REASON(RECEIVERS, "receivers", "several processes receive from it")                        \
 	REASON(BYPASS, "bypass", "bytes moved behind the shim's back")                             \

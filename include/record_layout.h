@@ -65,6 +65,9 @@ enum coloc_record_flag {
 	/* Receives by TCP for as long as several processes receive; under the rx lock. */
 	COLOC_RECORD_RECEIVERS = 1u << 7,
 	COLOC_RECORD_STUCK = 1u << 8, /* agent: a receiver was killed inside: no ring from now on */
+	/* As STAYS, but until no holder with COLOC_HOLDER_SANDBOXED is left; under the rx lock. */
+	COLOC_RECORD_SANDBOXED = 1u << 9,
+	COLOC_RECORD_ON_TCP = COLOC_RECORD_STAYS | COLOC_RECORD_SANDBOXED,
 };
 
 /**
@@ -76,6 +79,10 @@ static inline uint64_t coloc_lock_word(uint64_t pid_ns, uint32_t pid, uint32_t t
 {
 	return (pid_ns & 0xfffff) << 44 | (uint64_t)pid << 22 | tid;
 }
+
+/* In the name of a holder, where the thread's number is 0: it makes no call but the program's own.
+ */
+#define COLOC_HOLDER_SANDBOXED 1u
 
 struct coloc_record_tx_shared {
 	uint64_t lock;	     /* atomic; coloc_lock_word() of the holder, 0 = free */
@@ -153,7 +160,8 @@ struct coloc_record_shared {
 	uint8_t pad3[SHMT_LINE - 48];
 	/* line 4: tx; 5: who has it, for fork and close; 6: rx; 7: stash */
 	struct coloc_record_tx_shared tx;
-	uint64_t holders[COLOC_HOLDERS_MAX]; /* atomic; processes that have it, as receivers */
+	/* atomic; processes that have it, as receivers, maybe with COLOC_HOLDER_SANDBOXED */
+	uint64_t holders[COLOC_HOLDERS_MAX];
 	struct coloc_record_rx_shared rx;
 	struct coloc_record_stash_shared stash;
 };

@@ -19,9 +19,17 @@
  * byte is held in the kernel until the ring is empty (rx.c, docs/protocol.md). A process leaves the
  * record with its last descriptor; a dead one is found out by those that go on, who ask now and
  * then. The last one that is left takes the refusal back.
+ *
+ * Sandboxed holders. A process with a seccomp filter uses its streams by the kernel alone,
+ * uncounted, and cannot tell when it has done so for the last time. So its name among the holders
+ * is marked, and the stream is on TCP while a marked name is there; who goes on with it asks now
+ * and then whether such a process is gone, sets tcp_read to what the kernel says, and takes that
+ * back. Marked and taken back under the rx lock. Whom it forks, executes or sends the stream to
+ * cannot be told from it (sandbox.c), nor can one without a name: then the stream stays on TCP.
  */
 #include "lock.h"
 #include "pass.h"
+#include "sandbox.h"
 #include "stream.h"
 
 #define ASK_EVERY 64u
@@ -73,8 +81,7 @@ static void refuse(struct pl_stream *s)
 {
 	if (!(shmt_load(&s->rec->flags) & COLOC_RECORD_RECEIVERS)) {
 		shmt_or(&s->rec->flags, COLOC_RECORD_RECEIVERS);
-		if (!(shmt_load(&s->rec->flags) & COLOC_RECORD_STAYS))
-			pl_stream_reason(s, COLOC_REASON_RECEIVERS);
+		pl_stream_reason_now(s);
 		shmt_add(&pl.local->receivers_changes, 1);
 	}
 	/* Also if another process, or this one, could not when it set the flag. */
@@ -82,26 +89,43 @@ static void refuse(struct pl_stream *s)
 		shmt_rx_refuse(&s->rx);
 }
 
-/* Under the rx lock. What else keeps the direction refused goes on. */
-static void take_back(struct pl_stream *s)
+/* Something has kept the stream on TCP that can be taken back here and now. Under the rx lock. */
+static bool can_take_back(struct pl_stream *s, uint32_t what)
 {
-	struct coloc_record_shared *rec = s->rec;
-	const uint32_t flags = shmt_load(&rec->flags);
+	const uint32_t flags = shmt_load(&s->rec->flags);
 
-	if (!(flags & COLOC_RECORD_RECEIVERS) || (flags & COLOC_RECORD_STAYS) || pl_stashed(s) ||
-	    (shmt_load(&rec->rx.attach) == 2 && !pl_attached(s)) ||
-	    (pl_attached(s) && SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP))
-		return;
-	shmt_and(&rec->flags, ~COLOC_RECORD_RECEIVERS);
-	if (shmt_load(&rec->reason) == COLOC_REASON_RECEIVERS)
-		pl_stream_reason(s, shmt_load(&rec->rx.attach) == 2 ? COLOC_REASON_NONE
-								    : COLOC_REASON_BELOW_THRESHOLD);
-	if (!pl_attached(s) || (flags & (COLOC_RECORD_SHUT_RD | COLOC_RECORD_STUCK)))
+	return (flags & what) && !(flags & COLOC_RECORD_STAYS) && !pl_stashed(s) &&
+	       (shmt_load(&s->rec->rx.attach) != 2 || pl_attached(s)) &&
+	       (!pl_attached(s) || SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) == SHMT_TCP);
+}
+
+static bool is_kept(struct pl_stream *s, uint32_t by)
+{
+	/* The agent says that it drains, then refuses: one of us sees the other. */
+	return (shmt_load(&s->rec->flags) & (by | COLOC_RECORD_ON_TCP)) ||
+	       shmt_load(&pl.local->draining);
+}
+
+/* Under the rx lock. What else keeps the direction refused goes on. */
+static void accept_again(struct pl_stream *s)
+{
+	const uint32_t by = COLOC_RECORD_RECEIVERS | COLOC_RECORD_SHUT_RD | COLOC_RECORD_STUCK;
+
+	if (!pl_attached(s) || is_kept(s, by))
 		return;
 	shmt_and(&s->rx.shared->flags, ~(uint32_t)SHMT_DIR_REFUSED);
-	/* The agent says that it drains, then refuses: one of us sees the other. */
-	if (shmt_load(&pl.local->draining))
+	if (is_kept(s, by))
 		shmt_rx_refuse(&s->rx);
+}
+
+static void take_back(struct pl_stream *s)
+{
+	if (!can_take_back(s, COLOC_RECORD_RECEIVERS))
+		return;
+	shmt_and(&s->rec->flags, ~COLOC_RECORD_RECEIVERS);
+	if (shmt_load(&s->rec->reason) == COLOC_REASON_RECEIVERS)
+		pl_stream_reason_now(s);
+	accept_again(s);
 }
 
 static void receives_no_more(struct pl_stream *s)
@@ -182,6 +206,90 @@ static bool let_go(struct pl_stream *s)
 	       (!shmt_load(&rec->unnamed) && !others(rec->holders, COLOC_HOLDERS_MAX, mine, true));
 }
 
+/* ---- sandboxed holders -------------------------------------------------------------------------
+ */
+
+/* false: this process has no name there */
+static bool mark_own_name(struct coloc_record_shared *rec)
+{
+	const uint64_t mine = pl_lock_process();
+	const uint64_t marked = mine | COLOC_HOLDER_SANDBOXED;
+	unsigned int i;
+
+	for (i = 0; i < COLOC_HOLDERS_MAX; i++)
+		if (shmt_cas(&rec->holders[i], mine, marked) ||
+		    shmt_load(&rec->holders[i]) == marked)
+			return true;
+	return false;
+}
+
+static bool any_sandboxed(struct coloc_record_shared *rec)
+{
+	unsigned int i;
+
+	for (i = 0; i < COLOC_HOLDERS_MAX; i++) {
+		const uint64_t process = shmt_load(&rec->holders[i]);
+
+		if (!(process & COLOC_HOLDER_SANDBOXED))
+			continue;
+		if (!pl_lock_gone(process))
+			return true;
+		(void)shmt_cas(&rec->holders[i], process, 0);
+	}
+	return false;
+}
+
+void pl_stream_sandbox(struct pl_stream *s, int fd)
+{
+	struct coloc_record_shared *rec = s->rec;
+	enum pl_lock_result lock;
+
+	PL_IN_REGION;
+	lock = pl_lock(&rec->rx.lock);
+	shmt_or(&rec->flags, COLOC_RECORD_SANDBOXED);
+	pl_stream_reason_now(s);
+	/* What a handler of this thread says within a look at the names goes unheard. */
+	if (!mark_own_name(rec) || lock == PL_LOCK_NESTED)
+		shmt_or(&rec->flags, COLOC_RECORD_STAYS);
+	pl_unlock(&rec->rx.lock, lock);
+	/* After the flag: who takes up a grant that is not seen here sees that. */
+	if (pl_stream_wants_attach(s))
+		pl_stream_attach(s, fd);
+	if (pl_attached(s)) {
+		shmt_rx_refuse(&s->rx);
+		shmt_tx_stop(&s->tx);
+	}
+}
+
+/* What else keeps it from being opened goes on. */
+static void open_again(struct pl_stream *s)
+{
+	if (!pl_attached(s) || is_kept(s, COLOC_RECORD_SHUT_WR))
+		return;
+	shmt_and(&s->tx.shared->flags, ~(uint32_t)SHMT_DIR_STOPPED);
+	if (is_kept(s, COLOC_RECORD_SHUT_WR))
+		shmt_tx_stop(&s->tx);
+}
+
+void pl_stream_sandbox_over(struct pl_stream *s, int fd)
+{
+	struct coloc_record_shared *rec = s->rec;
+	enum pl_lock_result lock;
+
+	if (shmt_bump(&s->sandbox_asked) % ASK_EVERY != 1)
+		return;
+	lock = pl_lock_try(&rec->rx.lock);
+	if (lock == PL_LOCK_TAKEN && can_take_back(s, COLOC_RECORD_SANDBOXED) &&
+	    !shmt_load(&rec->unnamed) && !any_sandboxed(rec) &&
+	    (!pl_attached(s) || pl_stream_recount(s, fd))) {
+		shmt_and(&rec->flags, ~COLOC_RECORD_SANDBOXED);
+		pl_stream_reason_now(s);
+		accept_again(s);
+		open_again(s);
+	}
+	pl_unlock(&rec->rx.lock, lock);
+}
+
 static bool has_unread(struct pl_stream *s)
 {
 	uint64_t ctl;
@@ -246,6 +354,10 @@ static void fork_visit(struct pl_stream *s, int fd)
 
 void pl_streams_fork(void)
 {
+	if (!shmt_load(&pl.enabled)) { /* sandboxed, or nothing to count */
+		pl_sandbox_share();
+		return;
+	}
 	pl_pass_fork();
 	shmt_add(&forks, 1);
 	pl_streams_each(fork_visit);

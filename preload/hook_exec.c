@@ -21,6 +21,7 @@
 #include "pass.h"
 #include "program.h"
 #include "ready.h"
+#include "sandbox.h"
 
 #define ARGS_MAX 256
 
@@ -55,8 +56,10 @@ static void bring_home(const struct pl_program *program, char *const envp[], boo
 	uint32_t top, fd;
 	bool has_us;
 
-	if (!pl_enter())
+	if (!pl_enter()) {
+		pl_sandbox_share();
 		return;
+	}
 	has_us = pl_program_has_us(program, envp);
 	top = shmt_load(&pl_fdtable_top);
 	for (fd = 0; fd < top; fd++) {

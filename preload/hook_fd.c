@@ -573,6 +573,13 @@ PL_EXPORT long syscall(long number, ...)
 	case SYS_seccomp:
 		pl_sandbox_enter();
 		break;
+	case SYS_clone:
+	case SYS_clone3:
+#ifdef SYS_fork
+	case SYS_fork:
+#endif
+		pl_sandbox_share();
+		break;
 	case SYS_prctl:
 		if (a[0] == PR_SET_SECCOMP)
 			pl_sandbox_enter();

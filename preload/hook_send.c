@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "ready.h"
+#include "sandbox.h"
 
 static ssize_t send_vec(struct pl_stream *s, int fd, const struct iovec *iov, size_t n, int flags,
 			const struct msghdr *msg, bool *pass)
@@ -129,6 +130,10 @@ static void see_passing(const struct msghdr *msg)
 	size_t i, n;
 	int fd;
 
+	if (!pl_enter()) {
+		pl_sandbox_share();
+		return;
+	}
 	for (c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
@@ -154,7 +159,7 @@ PL_EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 	bool pass;
 
 	if (!s) {
-		if (pl_enter() && msg && msg->msg_controllen && msg->msg_control)
+		if (msg && msg->msg_controllen && msg->msg_control)
 			see_passing(msg);
 		errno = entry_errno;
 		return pl_real.sendmsg(fd, msg, flags);

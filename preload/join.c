@@ -74,6 +74,21 @@ bool pl_stream_resync(struct pl_stream *s, int fd)
 	return true;
 }
 
+bool pl_stream_recount(struct pl_stream *s, int fd)
+{
+	struct shmt_dir_shared *rx = s->rx.shared;
+	const uint64_t tcp_read = shmt_load(&rx->tcp_read);
+	uint64_t consumed;
+
+	/*
+	 * Who is out again has changed tcp_read, who is inside is seen before or after, and who
+	 * comes later adds what is not in the count.
+	 */
+	return SHMT_CTL_MODE(shmt_load(&rx->ctl)) == SHMT_TCP && !shmt_load(&rx->in_kernel) &&
+	       pl_stream_bytes(fd, &consumed, NULL) == 0 && consumed >= tcp_read &&
+	       !shmt_load(&rx->in_kernel) && shmt_cas(&rx->tcp_read, tcp_read, consumed);
+}
+
 int pl_stream_evidence(int fd, struct shmt_evidence *ret)
 {
 	struct tcp_info info;
@@ -114,6 +129,18 @@ void pl_stream_reason(struct pl_stream *s, enum coloc_reason reason)
 	if (reason != COLOC_REASON_NONE)
 		shmt_add_relaxed(&pl.local->totals.reasons[reason], 1);
 	say_reason(s);
+}
+
+void pl_stream_reason_now(struct pl_stream *s)
+{
+	const uint32_t flags = shmt_load(&s->rec->flags);
+
+	if (flags & COLOC_RECORD_STAYS)
+		return;
+	pl_stream_reason(s, flags & COLOC_RECORD_SANDBOXED	 ? COLOC_REASON_SANDBOX
+			    : flags & COLOC_RECORD_RECEIVERS	 ? COLOC_REASON_RECEIVERS
+			    : shmt_load(&s->rec->rx.attach) == 2 ? COLOC_REASON_NONE
+								 : COLOC_REASON_BELOW_THRESHOLD);
 }
 
 void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason)
@@ -183,6 +210,8 @@ void pl_stream_account(struct pl_stream *s, int fd, ssize_t bytes)
 	say_reason(s);
 	if (PL_UNLIKELY(!pl_gate_attach()))
 		pl_process_follow();
+	if (PL_UNLIKELY(shmt_load_relaxed(&rec->flags) & COLOC_RECORD_SANDBOXED))
+		pl_stream_sandbox_over(s, fd);
 	if (grant >= COLOC_GRANT_GRANTED) {
 		if (pl_stream_wants_attach(s))
 			pl_stream_attach(s, fd);
@@ -197,7 +226,7 @@ void pl_stream_account(struct pl_stream *s, int fd, ssize_t bytes)
 						   (uint64_t)pl_setting(switch_message_rate));
 		shmt_store_relaxed(&s->window_ns, now);
 	}
-	if (grant != COLOC_GRANT_IDLE || (shmt_load_relaxed(&rec->flags) & COLOC_RECORD_STAYS) ||
+	if (grant != COLOC_GRANT_IDLE || (shmt_load_relaxed(&rec->flags) & COLOC_RECORD_ON_TCP) ||
 	    shmt_load_relaxed(&pl.local->heartbeat) < shmt_load_relaxed(&rec->not_before))
 		return;
 	if (worth_a_ring(s))
@@ -228,6 +257,13 @@ static bool plain_stream(int fd)
 	return true;
 }
 
+static void refuse_if_said(struct pl_stream *s)
+{
+	if (shmt_load(&s->rec->flags) &
+	    (COLOC_RECORD_ON_TCP | COLOC_RECORD_SHUT_RD | COLOC_RECORD_RECEIVERS))
+		shmt_rx_refuse(&s->rx);
+}
+
 /*
  * The receiving direction: from now on every receive follows the word. Receivers that began before
  * are counted in rx.unattached: while there are any, what was consumed from the kernel is not
@@ -250,14 +286,12 @@ static void attach_rx(struct pl_stream *s, int fd)
 		shmt_store(&rx->attach, 1);
 		if (shmt_load(&rx->unattached) == 0 && pl_stream_bytes(fd, &consumed, NULL) == 0) {
 			(void)pl_stream_evidence(fd, &s->seg->end[s->side].evidence);
+			/* Before: a sandboxed process does not look at a ring for one moment. */
+			refuse_if_said(s);
 			shmt_rx_attach(&s->rx, consumed);
-			if (shmt_load(&s->rec->flags) &
-			    (COLOC_RECORD_STAYS | COLOC_RECORD_SHUT_RD | COLOC_RECORD_RECEIVERS))
-				shmt_rx_refuse(&s->rx);
+			refuse_if_said(s);
 			shmt_store(&rx->attach, 2);
-			pl_stream_reason(s, shmt_load(&s->rec->flags) & COLOC_RECORD_RECEIVERS
-						    ? COLOC_REASON_RECEIVERS
-						    : COLOC_REASON_NONE);
+			pl_stream_reason_now(s);
 			pl_log(1, "stream of port %u to %u is attached to segment %u",
 			       s->rec->local.port, s->rec->remote.port, s->rec->seg);
 		} else {

@@ -12,6 +12,7 @@
 #define MOST  64u
 
 unsigned int pl_sandbox_left;
+bool pl_sandboxed;
 
 static struct left {
 	int fd;
@@ -82,14 +83,26 @@ void pl_sandbox_enter(void)
 			if (PL_ENTRY_KIND(pl_fd_entry((int)fd)) != PL_STREAM ||
 			    !(s = pl_stream_get((int)fd)))
 				continue;
-			pl_stream_stay(s, COLOC_REASON_SANDBOX);
+			pl_stream_sandbox(s, (int)fd);
 			(void)pl_tx_leave(s, (int)fd, false);
 			take_along(s, (int)fd);
 			pl_stream_put(s);
 		}
+		pl_sandboxed = true;
 		shmt_store(&pl.enabled, 0);
 	}
 	errno = saved;
+}
+
+static void share_visit(struct pl_stream *s, int fd)
+{
+	(void)fd;
+	shmt_or(&s->rec->flags, COLOC_RECORD_STAYS);
+}
+
+void pl_sandbox_share_slow(void)
+{
+	pl_streams_each(share_visit);
 }
 
 static struct left *find(int fd)

@@ -57,9 +57,12 @@ void pl_streams_each(void (*visit)(struct pl_stream *, int))
 
 	for (fd = 0; fd < top; fd++) {
 		const uint64_t entry = pl_fd_entry((int)fd);
+		struct pl_stream *s = &streams[PL_ENTRY_INDEX(entry)];
 
-		if (PL_ENTRY_KIND(entry) == PL_STREAM)
-			visit(&streams[PL_ENTRY_INDEX(entry)], (int)fd);
+		/* Not one that ended behind our back, whose record is another's by now. */
+		if (PL_ENTRY_KIND(entry) == PL_STREAM &&
+		    shmt_load(&s->rec->generation) == s->generation)
+			visit(s, (int)fd);
 	}
 }
 

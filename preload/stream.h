@@ -23,11 +23,12 @@ struct pl_stream {
 	uint32_t attached; /* atomic; number of the region that tx and rx are mapped in, 0 = none */
 	uint32_t items;	   /* atomic; epoll items of it, 1 + number of the first (epset.h) */
 	uint32_t awake;	   /* atomic; 1 = linked in its sets' awake lists */
-	uint32_t same_kernel; /* both ends run on one kernel: processor numbers compare */
-	uint32_t broken;      /* atomic; its segment could not be mapped: the kernel alone */
-	uint32_t verified;    /* the other end's evidence fitted */
-	uint32_t receives;    /* atomic; 1 = this process is one of its receivers */
-	uint32_t asked;	      /* relaxed; how often others were looked for since */
+	uint32_t same_kernel;	/* both ends run on one kernel: processor numbers compare */
+	uint32_t broken;	/* atomic; its segment could not be mapped: the kernel alone */
+	uint32_t verified;	/* the other end's evidence fitted */
+	uint32_t receives;	/* atomic; 1 = this process is one of its receivers */
+	uint32_t asked;		/* relaxed; how often others were looked for since */
+	uint32_t sandbox_asked; /* relaxed; the same of sandboxed ones */
 	uint32_t held_by;     /* atomic; number of the process that is a holder by this, 0 = none */
 	uint32_t unnamed;     /* it is one without a name */
 	uint32_t forked_at;   /* number of the last fork that counted the child */
@@ -177,6 +178,16 @@ void pl_stream_shut(struct pl_stream *s);
 /** pl_stream_shut_rd() - so is what is received, once the ring is empty */
 void pl_stream_shut_rd(struct pl_stream *s);
 
+/**
+ * pl_stream_sandbox() - this process will make no call of ours any more, and uses it all the same:
+ * it is on TCP until the process is gone, or for good where that cannot be known (holders.c)
+ */
+void pl_stream_sandbox(struct pl_stream *s, int fd);
+
+/** pl_stream_sandbox_over() - it is so marked: now and then, is nobody of those left? Then it is
+ * free. Under PL_IN_REGION */
+void pl_stream_sandbox_over(struct pl_stream *s, int fd);
+
 /** pl_stream_held() - this process has its first descriptor of it */
 void pl_stream_held(struct pl_stream *s);
 
@@ -236,6 +247,9 @@ bool pl_stream_waits_already(uint64_t entry);
 /** pl_stream_reason() - why it is not on a ring */
 void pl_stream_reason(struct pl_stream *s, enum coloc_reason reason);
 
+/** pl_stream_reason_now() - what its flags say of that, if it need not stay */
+void pl_stream_reason_now(struct pl_stream *s);
+
 /** pl_stream_reset() - the other side broke the rules: end the connection. Return: -ECONNRESET */
 int pl_stream_reset(struct pl_stream *s, int fd);
 
@@ -263,6 +277,9 @@ int pl_stream_bytes(int fd, uint64_t *ret_read, uint64_t *ret_sent);
  * Under the receive lock. true: it was too small.
  */
 bool pl_stream_resync(struct pl_stream *s, int fd);
+
+/** pl_stream_recount() - the same while others may receive, in mode TCP; false: not now */
+bool pl_stream_recount(struct pl_stream *s, int fd);
 
 /** pl_stream_any_fd() - a descriptor of this process that names it, or -1 */
 int pl_stream_any_fd(const struct pl_stream *s);

@@ -31,9 +31,9 @@ static bool may_open(struct pl_stream *s, int fd)
 	struct shmt_evidence mine = {0};
 	const uint32_t flags = shmt_load(&s->tx.shared->flags);
 
-	/* STAYS may have been said while the region was away; its flags did not hear of it. */
+	/* It may have been said while the region was away; its flags did not hear of it. */
 	if (!(flags & SHMT_DIR_ATTACHED) || (flags & PL_TX_LEAVE_FLAGS) ||
-	    (shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_STAYS))
+	    (shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_ON_TCP))
 		return false;
 	if (!shmt_load_relaxed(&s->verified)) {
 		other = &s->seg->end[1 - s->side];

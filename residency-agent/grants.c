@@ -137,16 +137,32 @@ void ra_refuse(struct ra_agent *agent, const struct ra_ref *ref, enum coloc_reas
 		(void)shmt_cas(&record->grant, grant, COLOC_GRANT_IDLE);
 }
 
+/* Others than those have it, too: when they are gone, it may go by ring. */
+static bool all_sandboxed(const struct coloc_record_shared *record)
+{
+	unsigned int i;
+
+	for (i = 0; i < COLOC_HOLDERS_MAX; i++) {
+		const uint64_t process = shmt_load(&record->holders[i]);
+
+		if (process && !(process & COLOC_HOLDER_SANDBOXED))
+			return false;
+	}
+	return true;
+}
+
 enum coloc_reason ra_may_grant(const struct ra_agent *agent, const struct ra_ref *ref)
 {
 	const struct coloc_record_shared *record = &ref->user->records[ref->record];
+	const uint32_t flags = shmt_load(&record->flags);
 	uint32_t reason;
 
 	if (!agent->region.base)
 		return agent->region_reason;
 	if (agent->draining)
 		return COLOC_REASON_DRAINING;
-	if (shmt_load(&record->flags) & COLOC_RECORD_STAYS) {
+	if ((flags & COLOC_RECORD_STAYS) ||
+	    ((flags & COLOC_RECORD_SANDBOXED) && all_sandboxed(record))) {
 		reason = shmt_load_relaxed(&record->reason);
 		return reason && reason < COLOC_REASON_COUNT ? reason : COLOC_REASON_SOCKET_OPTION;
 	}
