@@ -6,6 +6,7 @@
  * S asks and waits for its answer at any point (everything sent has been read): a lost wake-up is
  * a deadlock. S may die between any two steps; then the kernel sends FIN, and R must get all
  * that was accepted and then the end of the stream. After R's death S must come to its end.
+ * UNSEEN: S's program sends by TCP out of its hooks' sight, too, at any time.
  */
 #include "word.pml"
 
@@ -29,6 +30,9 @@ active proctype S()
 				:: atomic { len(tcp) < TCPCAP && !r_dead -> tcp ! sent; tcp_sent++; sent++ }
 				:: r_dead -> break /* EPIPE */
 				fi
+#ifdef UNSEEN
+			:: atomic { (m == WAKING || m == RING) && len(tcp) < TCPCAP && !r_dead -> tcp ! sent; tcp_sent++; sent++ }
+#endif
 			:: (m == WAKING || m == RING) && !f ->
 				leave();
 				if
@@ -37,7 +41,7 @@ active proctype S()
 				fi
 			:: (m == WAKING || m == RING) && f ->
 				if
-				:: h - tail < CAP -> tx_publish(sent)
+				:: h - tail < CAP -> tx_put(sent)
 				:: h - tail >= CAP ->
 					leave();
 					if

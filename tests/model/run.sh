@@ -108,6 +108,7 @@ breaks()
 holds one -DN=6
 holds one -DN=5 -DDEATH
 holds one -DN=3 -DREFUSE
+holds one -DN=4 -DDEATH -DUNSEEN
 holds threads -DN=3
 holds attach -DN=3
 holds pollers -DN=2
@@ -115,7 +116,9 @@ holds processes -DN=3
 holds senders -DN0=2 -DN1=2
 holds senders -DN0=3 -DN1=1
 holds senders -DN0=2 -DN1=2 -DKILL
+holds senders -DN0=3 -DN1=1 -DUNSEEN
 holds edge -DN=5
+holds edge -DN=4 -DUNSEEN
 holds nested_tx -DN0=2 -DN1=2
 holds nested_rx -DN=4
 holds detach -DN=1 -DPOLL
@@ -127,12 +130,15 @@ if [ -n "$full" ]; then
 	holds one -DN=8 -DDEATH
 	holds one -DN=6 -DDEATH -DCAP=3 -DTCPCAP=3
 	holds one -DN=4 -DREFUSE
+	holds one -DN=6 -DUNSEEN
 	holds threads -DN=5
 	holds attach -DN=4
 	holds pollers -DN=4
 	holds processes -DN=4
 	holds senders -DN0=3 -DN1=2
+	holds senders -DN0=3 -DN1=2 -DUNSEEN
 	holds edge -DN=7
+	holds edge -DN=5 -DUNSEEN
 	holds edge -DN=6 -DCAP=3
 	holds nested_tx -DN0=3 -DN1=2
 	holds nested_rx -DN=5
@@ -177,6 +183,11 @@ breaks senders -DN0=2 -DN1=2 -DKILL -DBUG_REPAIR
 # Edges that do not come again.
 breaks edge -DN=4 -DBUG_PUSH_OUT
 breaks edge -DN=4 -DBUG_SETTLE
+# Sent out of sight: not noticed; the ring used beside a receiver without a limit; EAGAIN beside an empty ring.
+breaks one -DN=4 -DUNSEEN -DBUG_UNSEEN_COUNT
+breaks one -DN=4 -DUNSEEN -DBUG_UNSEEN_INSIDE
+breaks senders -DN0=3 -DN1=1 -DUNSEEN -DBUG_UNSEEN_COUNT
+breaks edge -DN=4 -DUNSEEN -DBUG_UNSEEN_DRY
 # Signal handlers.
 breaks nested_tx -DN0=3 -DN1=2 -DBUG_SIGNALS
 breaks nested_tx -DN0=3 -DN1=2 -DBUG_NESTED_OPEN

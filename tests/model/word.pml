@@ -209,6 +209,9 @@ inline tx_open(value)
 	o = 0
 }
 
+#ifndef PUBLISHED
+#define PUBLISHED skip
+#endif
 /* one byte into the ring; ok = 0: the word has changed */
 inline tx_publish(value)
 {
@@ -218,6 +221,7 @@ inline tx_publish(value)
 		:: mode == m && head == h ->
 			head = h + 1;
 			sent++;
+			PUBLISHED;
 			ok = 1
 		:: else -> ok = 0
 		fi
@@ -241,6 +245,40 @@ inline leave()
 		fi;
 		k = 0
 	}
+}
+
+/*
+ * The same of a stream that is also sent on out of the hooks' sight (UNSEEN), behind an open ring too. What was
+ * sent so shows in the kernel's count: then the ring is left. And nobody may be inside the kernel
+ * without a limit, or it could take what is sent so later, before the ring's bytes. Who is inside
+ * from before the opening finds the ring empty: it may be closed.
+ */
+inline tx_put(value)
+{
+#ifdef UNSEEN
+#ifdef BUG_UNSEEN_INSIDE
+	k = 0;
+#else
+	k = in_kernel;
+#endif
+	if
+	:: k > 0 && h == tail -> tx_unopen(); ok = 0
+	:: k > 0 -> ok = 0
+	:: k == 0 ->
+#ifndef BUG_UNSEEN_COUNT
+		if
+		:: tcp_sent != open_at -> leave(); ok = 0
+		:: else ->
+#endif
+			tx_publish(value)
+#ifndef BUG_UNSEEN_COUNT
+		fi
+#endif
+	fi;
+	k = 0
+#else
+	tx_publish(value)
+#endif
 }
 
 /* ---- R --------------------------------------------------------------------------------------- */
