@@ -61,7 +61,8 @@ enum coloc_record_flag {
 	COLOC_RECORD_SPAWNED = 1u << 5,	 /* handed on to a program: posix_spawn, vfork and dup2 */
 	COLOC_RECORD_SHUT_RD = 1u << 3,	 /* shut down for receiving: no ring from now on */
 	COLOC_RECORD_SHUT_WR = 1u << 4,	 /* the same for sending */
-	COLOC_RECORD_STANDARD = 1u << 6, /* stays for as long as its number is 0, 1 or 2 */
+	/* Its number is 0, 1 or 2: receives by TCP, and may be sent on out of sight. */
+	COLOC_RECORD_STANDARD = 1u << 6,
 	/* Receives by TCP for as long as several processes receive; under the rx lock. */
 	COLOC_RECORD_RECEIVERS = 1u << 7,
 	COLOC_RECORD_STUCK = 1u << 8, /* agent: a receiver was killed inside: no ring from now on */

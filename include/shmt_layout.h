@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define SHMT_MAGIC	      0x314d4853434f4c43ULL /* "CLOCSHM1" */
-#define SHMT_VERSION	      2u
+#define SHMT_VERSION	      3u
 #define SHMT_LINE	      64
 #define SHMT_PAGE	      4096
 #define SHMT_GUESTS_MAX	      64u
@@ -235,6 +235,9 @@ enum shmt_dir_flag {
 	SHMT_DIR_STOPPED = 1u << 2,  /* S or its agent: do not open, leave */
 	SHMT_DIR_CLOSED = 1u << 3,   /* R's socket is gone: what is left goes by TCP */
 	SHMT_DIR_LOOK = 1u << 4,     /* S was closed in a process: R looks at its socket, once */
+	/* S, before it opens, for good: what it sends by TCP out of its own sight may lie in the
+	 * kernel behind an open ring: R looks there before it says that there is nothing */
+	SHMT_DIR_UNSEEN = 1u << 5,
 };
 
 struct shmt_dir_shared {

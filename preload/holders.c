@@ -109,7 +109,8 @@ static bool is_kept(struct pl_stream *s, uint32_t by)
 /* Under the rx lock. What else keeps the direction refused goes on. */
 static void accept_again(struct pl_stream *s)
 {
-	const uint32_t by = COLOC_RECORD_RECEIVERS | COLOC_RECORD_SHUT_RD | COLOC_RECORD_STUCK;
+	const uint32_t by = COLOC_RECORD_RECEIVERS | COLOC_RECORD_SHUT_RD | COLOC_RECORD_STUCK |
+			    COLOC_RECORD_STANDARD;
 
 	if (!pl_attached(s) || is_kept(s, by))
 		return;

@@ -275,7 +275,7 @@ PL_EXPORT FILE *fdopen(int fd, const char *mode)
 
 	if (!s)
 		return pl_real.fdopen(fd, mode);
-	pl_stream_stdio(s);
+	pl_stream_stay(s, COLOC_REASON_STDIO);
 	(void)pl_tx_leave(s, fd, false);
 	if (*mode == 'r' || strchr(mode, '+'))
 		n = empty_ring(s, fd, &unread);
@@ -298,7 +298,7 @@ static void before_dprintf(int fd)
 
 	if (!s)
 		return;
-	pl_stream_stdio(s);
+	pl_stream_stay(s, COLOC_REASON_STDIO);
 	(void)pl_tx_leave(s, fd, false);
 	pl_stream_put(s);
 }

@@ -180,7 +180,8 @@ PL_EXPORT void closefrom(int first)
 
 /*
  * libc's stdin, stdout and stderr read and write at these numbers, out of our sight: a stream that
- * gets one of them, by dup2() or from whoever exec'd the program, comes home and stays.
+ * gets one of them, by dup2() or from whoever exec'd the program, comes home. From then on it
+ * receives by TCP, and is sent on as tx.c says.
  */
 static void standard(int fd)
 {
@@ -188,8 +189,7 @@ static void standard(int fd)
 
 	if (!s)
 		return;
-	pl_stream_standard(s);
-	(void)pl_tx_leave(s, fd, false);
+	pl_tx_standard(s, fd);
 	{
 		PL_IN_REGION;
 		if (pl_ready_follows(s))

@@ -87,4 +87,7 @@ ssize_t pl_tx_file(struct pl_stream *s, int fd, int in_fd, off_t *off, size_t co
  */
 int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock);
 
+/** pl_tx_standard() - pl_stream_standard(), and out of a ring that was opened before that */
+void pl_tx_standard(struct pl_stream *s, int fd);
+
 #endif

@@ -138,6 +138,7 @@ void pl_stream_reason_now(struct pl_stream *s)
 	if (flags & COLOC_RECORD_STAYS)
 		return;
 	pl_stream_reason(s, flags & COLOC_RECORD_SANDBOXED	 ? COLOC_REASON_SANDBOX
+			    : flags & COLOC_RECORD_STANDARD	 ? COLOC_REASON_STDIO
 			    : flags & COLOC_RECORD_RECEIVERS	 ? COLOC_REASON_RECEIVERS
 			    : shmt_load(&s->rec->rx.attach) == 2 ? COLOC_REASON_NONE
 								 : COLOC_REASON_BELOW_THRESHOLD);
@@ -259,8 +260,8 @@ static bool plain_stream(int fd)
 
 static void refuse_if_said(struct pl_stream *s)
 {
-	if (shmt_load(&s->rec->flags) &
-	    (COLOC_RECORD_ON_TCP | COLOC_RECORD_SHUT_RD | COLOC_RECORD_RECEIVERS))
+	if (shmt_load(&s->rec->flags) & (COLOC_RECORD_ON_TCP | COLOC_RECORD_SHUT_RD |
+					 COLOC_RECORD_RECEIVERS | COLOC_RECORD_STANDARD))
 		shmt_rx_refuse(&s->rx);
 }
 
@@ -286,7 +287,7 @@ static void attach_rx(struct pl_stream *s, int fd)
 		shmt_store(&rx->attach, 1);
 		if (shmt_load(&rx->unattached) == 0 && pl_stream_bytes(fd, &consumed, NULL) == 0) {
 			(void)pl_stream_evidence(fd, &s->seg->end[s->side].evidence);
-			/* Before: a sandboxed process does not look at a ring for one moment. */
+			/* Before, too: neither stdio nor a sandboxed process looks at a ring. */
 			refuse_if_said(s);
 			shmt_rx_attach(&s->rx, consumed);
 			refuse_if_said(s);

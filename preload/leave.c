@@ -2,7 +2,7 @@
 /*
  * leave.c - a sender closes the ring behind what it has published; see tx.c for when
  */
-#include "io.h"
+#include "tx_call.h"
 
 #include <errno.h>
 
@@ -59,6 +59,15 @@ int pl_tx_leave(struct pl_stream *s, int fd, bool nonblock)
 			return -EAGAIN;
 		}
 	}
+}
+
+void pl_tx_standard(struct pl_stream *s, int fd)
+{
+	PL_IN_REGION;
+	pl_stream_standard(s);
+	/* An opening that has not seen that is over once the lock was ours. */
+	pl_unlock(&s->rec->tx.lock, pl_tx_lock(s));
+	(void)pl_tx_leave(s, fd, false);
 }
 
 uint64_t pl_tx_queued(struct pl_stream *s)

@@ -7,6 +7,9 @@
  * and the ring's are copied between them. Under the receive lock, with nobody inside the kernel, so
  * the limits are exact; nothing is consumed.
  *
+ * A direction that is also sent on out of sight (UNSEEN) may have bytes of the kernel behind an
+ * open ring's: it is closed first.
+ *
  * MSG_WAITALL: what is missing can only come by the kernel once the ring is closed behind its
  * unread bytes. How much that is, is known then, and the kernel waits for it.
  */
@@ -112,22 +115,32 @@ static ssize_t peek_locked(struct peek *p)
 	return (size_t)copied < ring ? (ssize_t)before + copied : got + copied;
 }
 
+/* Answered, and closed if it is to be; false: it has changed meanwhile. */
+static bool word_stands(struct pl_stream *s)
+{
+	struct shmt_dir_shared *dir = s->rx.shared;
+	const uint64_t ctl = shmt_load(&dir->ctl);
+
+	if (SHMT_CTL_MODE(ctl) == SHMT_WAKING) {
+		shmt_rx_answer(&s->rx, ctl);
+		shmt_count(&s->rec->rx.switches, 1);
+		return false;
+	}
+	return SHMT_CTL_MODE(ctl) != SHMT_RING ||
+	       !(shmt_load_relaxed(&dir->flags) & SHMT_DIR_UNSEEN) || shmt_load(&dir->in_kernel) ||
+	       pl_ready_push_out(s);
+}
+
 static ssize_t peek_now(struct peek *p)
 {
 	struct coloc_record_rx_shared *rx = &p->s->rec->rx;
 	enum pl_lock_result lock;
 	ssize_t n = -ESTALE;
-	uint64_t ctl;
 
 	if (!pl_ready_follows(p->s) || pl_stashed(p->s))
 		return -ESTALE;
-	ctl = shmt_load(&p->s->rx.shared->ctl);
-	if (SHMT_CTL_MODE(ctl) == SHMT_TCP)
-		return -ESTALE;
-	if (SHMT_CTL_MODE(ctl) == SHMT_WAKING) {
-		shmt_rx_answer(&p->s->rx, ctl);
-		shmt_count(&rx->switches, 1);
-	}
+	while (!word_stands(p->s))
+		;
 	lock = pl_lock(&rx->lock);
 	if (lock == PL_LOCK_TAKEN)
 		n = peek_locked(p);

@@ -438,14 +438,17 @@ static void wait_for_sender(struct call *c, uint64_t ctl)
 		(void)pl_ready_settle(s);
 }
 
-/* Shut down or closed by either side, or on its way back to TCP for another reason. */
+/*
+ * Shut down or closed by either side, or on its way back to TCP for another reason; or sent on out
+ * of sight, so that there may be something by TCP.
+ */
 static bool may_be_over(const struct pl_stream *s)
 {
 	const uint32_t flags = shmt_load_relaxed(&s->rx.shared->flags);
 
 	if (flags & SHMT_DIR_LOOK)
 		shmt_and(&s->rx.shared->flags, ~(uint32_t)SHMT_DIR_LOOK);
-	return flags & (SHMT_DIR_STOPPED | SHMT_DIR_REFUSED | SHMT_DIR_LOOK);
+	return flags & (SHMT_DIR_STOPPED | SHMT_DIR_REFUSED | SHMT_DIR_LOOK | SHMT_DIR_UNSEEN);
 }
 
 static ssize_t receive_once(struct call *c)
@@ -602,7 +605,8 @@ static bool more_now(const struct call *c)
 		if (pl_ready_now(s))
 			return true;
 		mode = SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl));
-		if ((mode == SHMT_WAKING || mode == SHMT_RING) && !shmt_rx_missing(&s->rx))
+		if ((mode == SHMT_WAKING || mode == SHMT_RING) && !shmt_rx_missing(&s->rx) &&
+		    !(shmt_load_relaxed(&s->rx.shared->flags) & SHMT_DIR_UNSEEN))
 			return false;
 	}
 	return c->left_tcp && pl_real.poll(&p, 1, 0) == 1 && (p.revents & POLLIN) &&

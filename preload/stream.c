@@ -258,16 +258,11 @@ static bool is_standard(const struct pl_stream *s)
 
 void pl_stream_standard(struct pl_stream *s)
 {
-	if (shmt_load(&s->rec->flags) & COLOC_RECORD_STAYS)
-		return;
-	pl_stream_stay(s, COLOC_REASON_STDIO);
-	shmt_or(&s->rec->flags, COLOC_RECORD_STANDARD);
-}
-
-void pl_stream_stdio(struct pl_stream *s)
-{
-	pl_stream_stay(s, COLOC_REASON_STDIO);
-	shmt_and(&s->rec->flags, ~COLOC_RECORD_STANDARD);
+	PL_IN_REGION;
+	if (!(shmt_or(&s->rec->flags, COLOC_RECORD_STANDARD) & COLOC_RECORD_STAYS))
+		pl_stream_reason(s, COLOC_REASON_STDIO);
+	if (pl_attached(s))
+		shmt_rx_refuse(&s->rx);
 }
 
 /*
@@ -281,11 +276,11 @@ static void standard_ends(struct pl_stream *s)
 
 	if (!(flags & COLOC_RECORD_STANDARD) ||
 	    (flags & (COLOC_RECORD_SHARED | COLOC_RECORD_SPAWNED)) || !shmt_load(&s->fds) ||
-	    is_standard(s) || shmt_load(&s->rec->reason) != COLOC_REASON_STDIO ||
-	    shmt_load(&s->attached) || shmt_load(&s->rec->rx.attach))
+	    is_standard(s) || shmt_load(&s->attached) || shmt_load(&s->rec->rx.attach))
 		return;
-	shmt_and(&s->rec->flags, ~(COLOC_RECORD_STAYS | COLOC_RECORD_STANDARD));
-	pl_stream_reason(s, COLOC_REASON_BELOW_THRESHOLD);
+	shmt_and(&s->rec->flags, ~(uint32_t)COLOC_RECORD_STANDARD);
+	if (shmt_load(&s->rec->reason) == COLOC_REASON_STDIO && !(flags & COLOC_RECORD_STAYS))
+		pl_stream_reason(s, COLOC_REASON_BELOW_THRESHOLD);
 }
 
 /* ---- the end -----------------------------------------------------------------------------------

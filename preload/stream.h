@@ -166,11 +166,9 @@ static inline bool pl_stream_wants_attach(const struct pl_stream *s)
 void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason);
 
 /** pl_stream_standard() - its number is 0, 1 or 2, where libc reads and writes out of our sight: it
- * stays on TCP for as long as that is so */
+ * receives by TCP for as long as that is so, and is sent on as tx.c says. An open ring is to be
+ * left after that, under the lock of the sending direction. */
 void pl_stream_standard(struct pl_stream *s);
-
-/** pl_stream_stdio() - a FILE has it: it stays on TCP whatever its number */
-void pl_stream_stdio(struct pl_stream *s);
 
 /** pl_stream_shut() - what is sent from now on is the kernel's to judge: shut down, reset, over */
 void pl_stream_shut(struct pl_stream *s);

@@ -5,6 +5,11 @@
  * Modes TCP and LEAVING send by the kernel; WAKING and RING copy into the ring and publish by CAS.
  * A failed publish means that the reader went to sleep: the same bytes then go by TCP and wake it.
  *
+ * A stream at number 0, 1 or 2 is sent on by libc's stdio, too, by TCP and unseen. What is sent so
+ * comes behind the ring's bytes, if two things hold whenever bytes are put there (UNSEEN,
+ * docs/protocol.md): the kernel's count of bytes sent is still what it was when the ring was
+ * opened; and no receiver is inside the kernel without a limit.
+ *
  * The rest is in tx_open.c, which opens the ring, and tx_room.c, for when it is full.
  */
 #include "tx_call.h"
@@ -159,6 +164,36 @@ enum step {
 	STEP_DONE,
 };
 
+/*
+ * May this call use the ring that is open, as far as bytes are concerned that nobody has seen?
+ * Under the lock. What is sent so while the call lasts may come behind it.
+ */
+static enum step look_for_unseen(struct pl_tx_call *c)
+{
+	struct pl_stream *s = c->s;
+	struct shmt_dir_shared *dir = s->tx.shared;
+	const bool standard = shmt_load(&s->rec->flags) & COLOC_RECORD_STANDARD;
+	uint64_t ctl, sent;
+
+	if (!standard && !pl_tx_unseen(s))
+		return STEP_DONE;
+	ctl = shmt_load(&dir->ctl);
+	if (SHMT_CTL_MODE(ctl) != SHMT_WAKING && SHMT_CTL_MODE(ctl) != SHMT_RING)
+		return STEP_AGAIN;
+	if (!pl_tx_unseen(s)) /* the number has become one of those after the opening */
+		return STEP_LEAVE;
+	/* U1: a receiver that comes in after this sees that the mode is not TCP. */
+	if (shmt_load(&dir->in_kernel)) {
+		if (shmt_load_acquire(&dir->tail) != SHMT_CTL_VALUE(ctl))
+			return STEP_LEAVE;
+		shmt_tx_unopen(&s->tx); /* it does not come out, and nothing is in the ring */
+		return STEP_AGAIN;
+	}
+	if (pl_stream_bytes(c->fd, NULL, &sent) < 0 || sent != shmt_load(&dir->open_at))
+		return STEP_LEAVE;
+	return STEP_DONE;
+}
+
 /* Modes WAKING and RING: as much as fits, under the lock. */
 static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 {
@@ -166,13 +201,16 @@ static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
 	const enum pl_lock_result lock = pl_tx_lock(s);
 	const uint64_t now = pl_now_ns();
-	enum step step = STEP_DONE;
+	enum step step;
 	int64_t space;
 	size_t len;
 	ssize_t n;
 
 	shmt_store_relaxed(&s->last_send_ns, now);
 	(void)pl_note_cpu(&s->tx.shared->s_cpu);
+	step = look_for_unseen(c);
+	if (step != STEP_DONE)
+		goto out;
 	while (c->done < c->total) {
 		*ctl = shmt_load(&s->tx.shared->ctl);
 		step = STEP_AGAIN;
@@ -218,6 +256,7 @@ static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 		shmt_store_relaxed(&s->opened, 0);
 		shmt_store_relaxed(&s->open_fails, 0);
 	}
+out:
 	pl_unlock(&tx->lock, lock);
 	return step;
 }
@@ -246,6 +285,8 @@ static ssize_t send_attached(struct pl_tx_call *c)
 			continue;
 		}
 		n = 0;
+		if (PL_UNLIKELY(pl_tx_unseen(s)) && shmt_load(&s->tx.shared->in_kernel))
+			pl_tx_wait_for_reader(c);
 		switch (send_ring(c, &ctl, &n)) {
 		case STEP_FULL:
 			if (c->nonblock && c->done) {

@@ -29,6 +29,12 @@ struct pl_tx_call {
 		    */
 };
 
+/** pl_tx_unseen() - runs of this ring may have bytes by TCP beside them that no hook has seen */
+static inline bool pl_tx_unseen(const struct pl_stream *s)
+{
+	return shmt_load_relaxed(&s->tx.shared->flags) & SHMT_DIR_UNSEEN;
+}
+
 /** pl_tx_lock() - the lock of the sending direction, and nothing half done by who died with it */
 enum pl_lock_result pl_tx_lock(struct pl_stream *s);
 
@@ -45,6 +51,10 @@ ssize_t pl_tx_open(struct pl_tx_call *c);
  * leave, unless c->full or c->stop says otherwise
  */
 bool pl_tx_wait_for_room(struct pl_tx_call *c, uint64_t ctl);
+
+/** pl_tx_wait_for_reader() - the ring was opened behind what wakes the reader: until it is out of
+ * the kernel, for a moment */
+void pl_tx_wait_for_reader(const struct pl_tx_call *c);
 
 /** pl_tx_look_at_peer() - once in a while, whether a busy ring's socket has a peer; true: no more
  */

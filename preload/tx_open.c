@@ -127,6 +127,10 @@ static ssize_t open_behind(struct pl_tx_call *c, size_t len, const void *buf)
 	/* T1 pairs with T2: nobody is inside, and nobody comes in while we hold the lock. */
 	if (shmt_load(&tx->in_kernel) != 0 || pl_stream_bytes(c->fd, NULL, &sent) < 0)
 		return 0;
+	/* Only for a run that begins: the word cannot leave mode TCP but by us. */
+	if ((shmt_load(&s->rec->flags) & COLOC_RECORD_STANDARD) && !pl_tx_unseen(s) &&
+	    SHMT_CTL_MODE(shmt_load(&s->tx.shared->ctl)) == SHMT_TCP)
+		shmt_or(&s->tx.shared->flags, SHMT_DIR_UNSEEN);
 	shmt_store(&tx->opening, 1);
 	if (shmt_tx_open(&s->tx, sent + len)) {
 		n = send_piece(c, len, buf);

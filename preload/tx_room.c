@@ -136,6 +136,28 @@ bool pl_tx_wait_for_room(struct pl_tx_call *c, uint64_t ctl)
 	return true;
 }
 
+void pl_tx_wait_for_reader(const struct pl_tx_call *c)
+{
+	struct shmt_dir_shared *dir = c->s->tx.shared;
+	const uint32_t cpu = pl_note_cpu(&dir->s_cpu);
+	const uint64_t begun = pl_now_ns(), budget_ns = 2000 * (uint64_t)pl_setting(wait_spin_us);
+	const struct timespec nap = {.tv_nsec = NAP_NS};
+	struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+
+	while (shmt_load(&dir->in_kernel)) {
+		const uint64_t waited_ns = pl_now_ns() - begun;
+		const enum shmt_mode mode = SHMT_CTL_MODE(shmt_load(&dir->ctl));
+
+		if (mode != SHMT_WAKING && mode != SHMT_RING)
+			return;
+		if (waited_ns < budget_ns)
+			let_reader_run(c->s, cpu);
+		else if (c->nonblock || waited_ns > NAPS_NS ||
+			 pl_real.ppoll(&p, 1, &nap, NULL) != 0)
+			return;
+	}
+}
+
 bool pl_tx_full_lately(void)
 {
 	return PL_UNLIKELY(shmt_load_relaxed(&fulls) != fulls_seen);

@@ -153,14 +153,14 @@ static void clear_flags(const struct coloc_record_shared *record, const struct r
 	const uint32_t flags = shmt_load(&record->flags);
 
 	/* While older bytes lie in the stash, none may come by a ring. */
-	if (!ra_stash_pending(record) &&
-	    !(flags & (COLOC_RECORD_SHUT_RD | COLOC_RECORD_STUCK | COLOC_RECORD_ON_TCP)))
+	if (!ra_stash_pending(record) && !(flags & (COLOC_RECORD_SHUT_RD | COLOC_RECORD_STUCK |
+						    COLOC_RECORD_STANDARD | COLOC_RECORD_ON_TCP)))
 		shmt_and(&seg->dir[!note->side].flags, ~(uint32_t)SHMT_DIR_REFUSED);
 	if (!(flags & (COLOC_RECORD_SHUT_WR | COLOC_RECORD_ON_TCP)))
 		shmt_and(&seg->dir[note->side].flags, ~(uint32_t)SHMT_DIR_STOPPED);
 	if (shmt_load(&record->flags) & COLOC_RECORD_ON_TCP)
 		set_flags(seg, note->side);
-	if (shmt_load(&record->flags) & COLOC_RECORD_RECEIVERS)
+	if (shmt_load(&record->flags) & (COLOC_RECORD_RECEIVERS | COLOC_RECORD_STANDARD))
 		shmt_rx_refuse(&rx);
 }
 

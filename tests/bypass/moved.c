@@ -84,7 +84,7 @@ static bool is_moved(const struct coloc_record_shared *rec, uint64_t cookie)
 {
 	return shmt_load(&rec->state) == COLOC_RECORD_LIVE && rec->cookie == cookie &&
 	       shmt_load(&rec->grant) == COLOC_GRANT_ATTACHED &&
-	       !(shmt_load(&rec->flags) & COLOC_RECORD_STAYS);
+	       !(shmt_load(&rec->flags) & (COLOC_RECORD_STAYS | COLOC_RECORD_STANDARD));
 }
 
 static bool moved_in(const char *name, uint64_t cookie)
