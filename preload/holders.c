@@ -291,6 +291,27 @@ void pl_stream_sandbox_over(struct pl_stream *s, int fd)
 	pl_unlock(&rec->rx.lock, lock);
 }
 
+/* ---- standard numbers --------------------------------------------------------------------------
+ */
+
+void pl_stream_standard_over(struct pl_stream *s, int fd)
+{
+	enum pl_lock_result lock;
+
+	PL_IN_REGION;
+	lock = pl_lock_try(&s->rec->rx.lock);
+	if (lock == PL_LOCK_TAKEN && can_take_back(s, COLOC_RECORD_STANDARD) &&
+	    (!pl_attached(s) || pl_stream_recount(s, fd))) {
+		shmt_and(&s->rec->flags, ~(uint32_t)COLOC_RECORD_STANDARD);
+		pl_stream_reason_now(s);
+		accept_again(s);
+	}
+	pl_unlock(&s->rec->rx.lock, lock);
+}
+
+/* ---- the last close ----------------------------------------------------------------------------
+ */
+
 static bool has_unread(struct pl_stream *s)
 {
 	uint64_t ctl;

@@ -265,22 +265,29 @@ void pl_stream_standard(struct pl_stream *s)
 		shmt_rx_refuse(&s->rx);
 }
 
+static int a_number_of(const struct pl_stream *s)
+{
+	const uint64_t entry = PL_ENTRY(PL_STREAM, s->generation, index_of(s));
+	const uint32_t top = shmt_load(&pl_fdtable_top);
+	uint32_t fd;
+
+	for (fd = 0; fd < top; fd++)
+		if (pl_fd_entry((int)fd) == entry)
+			return (int)fd;
+	return -1;
+}
+
 /*
  * One of these numbers has ended. A server that was given its stream at 0 and 1, and has taken it
- * to another number (sshd), is free again: unless another process may read or write there, or the
- * other end was told already.
+ * to another number (sshd), is free again: unless another process may read or write there.
  */
 static void standard_ends(struct pl_stream *s)
 {
 	const uint32_t flags = shmt_load(&s->rec->flags);
 
-	if (!(flags & COLOC_RECORD_STANDARD) ||
-	    (flags & (COLOC_RECORD_SHARED | COLOC_RECORD_SPAWNED)) || !shmt_load(&s->fds) ||
-	    is_standard(s) || shmt_load(&s->attached) || shmt_load(&s->rec->rx.attach))
-		return;
-	shmt_and(&s->rec->flags, ~(uint32_t)COLOC_RECORD_STANDARD);
-	if (shmt_load(&s->rec->reason) == COLOC_REASON_STDIO && !(flags & COLOC_RECORD_STAYS))
-		pl_stream_reason(s, COLOC_REASON_BELOW_THRESHOLD);
+	if ((flags & COLOC_RECORD_STANDARD) &&
+	    !(flags & (COLOC_RECORD_SHARED | COLOC_RECORD_SPAWNED)) && !is_standard(s))
+		pl_stream_standard_over(s, a_number_of(s));
 }
 
 /* ---- the end -----------------------------------------------------------------------------------

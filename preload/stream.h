@@ -170,6 +170,11 @@ void pl_stream_stay(struct pl_stream *s, enum coloc_reason reason);
  * left after that, under the lock of the sending direction. */
 void pl_stream_standard(struct pl_stream *s);
 
+/** pl_stream_standard_over() - none of its numbers is one of those any more, nor one of another
+ * process: what was read there is counted from @fd, any of its numbers, and it is free again. If
+ * that cannot be known now it receives by TCP for good. */
+void pl_stream_standard_over(struct pl_stream *s, int fd);
+
 /** pl_stream_shut() - what is sent from now on is the kernel's to judge: shut down, reset, over */
 void pl_stream_shut(struct pl_stream *s);
 

@@ -115,11 +115,20 @@ static ssize_t send_piece(struct pl_tx_call *c, size_t len, const void *buf)
 	return n < 0 ? -errno : n;
 }
 
+static void mark_unseen(struct pl_stream *s, bool unseen)
+{
+	if (unseen)
+		shmt_or(&s->tx.shared->flags, SHMT_DIR_UNSEEN);
+	else
+		shmt_and(&s->tx.shared->flags, ~(uint32_t)SHMT_DIR_UNSEEN);
+}
+
 /* Under the lock, with signals blocked. Return: as pl_tx_open() */
 static ssize_t open_behind(struct pl_tx_call *c, size_t len, const void *buf)
 {
 	struct pl_stream *s = c->s;
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
+	const bool standard = shmt_load(&s->rec->flags) & COLOC_RECORD_STANDARD;
 	uint32_t unsent = 0;
 	uint64_t sent;
 	ssize_t n = 0;
@@ -128,9 +137,8 @@ static ssize_t open_behind(struct pl_tx_call *c, size_t len, const void *buf)
 	if (shmt_load(&tx->in_kernel) != 0 || pl_stream_bytes(c->fd, NULL, &sent) < 0)
 		return 0;
 	/* Only for a run that begins: the word cannot leave mode TCP but by us. */
-	if ((shmt_load(&s->rec->flags) & COLOC_RECORD_STANDARD) && !pl_tx_unseen(s) &&
-	    SHMT_CTL_MODE(shmt_load(&s->tx.shared->ctl)) == SHMT_TCP)
-		shmt_or(&s->tx.shared->flags, SHMT_DIR_UNSEEN);
+	if (standard != pl_tx_unseen(s) && SHMT_CTL_MODE(shmt_load(&s->tx.shared->ctl)) == SHMT_TCP)
+		mark_unseen(s, standard);
 	shmt_store(&tx->opening, 1);
 	if (shmt_tx_open(&s->tx, sent + len)) {
 		n = send_piece(c, len, buf);
