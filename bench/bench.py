@@ -35,6 +35,8 @@ def arguments():
                         help="most, while a ratio is not steady (7)")
     parser.add_argument("--only", metavar="NAME,...",
                         help="only these contestants; the first is what ratios are to")
+    parser.add_argument("--cell", metavar="TEXT", default="",
+                        help="only the lines of a table whose name contains this")
     parser.add_argument("--nice", type=int, default=-15,
                         help="priority of everything that is measured, so that what else runs "
                              "disturbs it less (-15)")
@@ -73,7 +75,7 @@ def main():
     # TERM like ^C: the worlds are taken down on the way out, and what is complete is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.setpriority(os.PRIO_PROCESS, 0, args.nice)
-    results = Results(args.rounds, args.rounds_max)
+    results = Results(args.rounds, args.rounds_max, args.cell)
     session = plan.Session(results, os.path.realpath(args.build), args.seconds,
                            args.only.split(",") if args.only else None)
     facts = machine() | {"commit": commit(), "server_cpu": session.first, "client_cpu": session.last,

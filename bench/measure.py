@@ -40,8 +40,9 @@ def progress(text):
 class Results:
     """All rows of a run, and what was not measured and why."""
 
-    def __init__(self, rounds, rounds_max):
+    def __init__(self, rounds, rounds_max, cell=""):
         self.rows, self.skipped = [], []
+        self.cell = cell
         self.rounds, self.rounds_max = rounds, rounds_max
 
     def skip(self, experiment, cell, who, why):
@@ -54,6 +55,8 @@ class Results:
         sample(contestant) returns {metric: value}; the first contestant is the base unless another
         is named. main: the metric whose ratio must be steady (the first one of the sample).
         """
+        if self.cell not in cell:
+            return
         left = list(contestants)
         samples = {c.name: [] for c in left}
         base = base or left[0].name

@@ -6,9 +6,11 @@
 #include "clock.h"
 
 #define FAILS_MAX      7u
-#define MORE_MAX       90u     /* streams that make a wait longer */
-#define YIELD_AFTER_NS 50000u  /* a spin gives way from then on */
-#define LOST_NS	       250000u /* as long as another process may have the processor */
+#define MORE_MAX       18u	/* streams that make a wait longer */
+#define ASK_AFTER_NS   2000u	/* a spin gives way once: do others want the processor? */
+#define YIELD_AFTER_NS 50000u	/* it does so at each turn from then on */
+#define TURN_NS	       2000u	/* of a turn that gives way; what is longer others have used */
+#define LOST_NS	       2000000u /* when they have used so much it was no wait but a sleep */
 
 uint32_t pl_note_cpu(uint32_t *shared_cpu)
 {
@@ -36,6 +38,7 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 	uint64_t budget_ns;
 
 	spin->turns = 0;
+	spin->asked = false;
 	spin->until_ns = 0;
 	(void)shmt_bump(&s->waits);
 	if (fails > 1 && (shmt_load_relaxed(&s->waits) &
@@ -47,18 +50,27 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 	if (!budget_ns)
 		return;
 	spin->begin_ns = pl_now_ns();
-	spin->until_ns = spin->begin_ns + budget_ns + budget_ns * more / 10;
+	spin->until_ns = spin->begin_ns + budget_ns + budget_ns * more / 2;
 }
 
 bool pl_spin_more_slow(struct pl_spin *spin)
 {
-	uint64_t now;
+	const uint64_t before = pl_now_ns();
+	const bool asks = !spin->asked && before - spin->begin_ns > ASK_AFTER_NS;
+	uint64_t now = before;
 
-	if (spin->yields) {
+	if (spin->yields || asks) {
+		spin->asked = true;
 		sched_yield();
 		spin->turns = (spin->turns | 31) + 1;
+		now = pl_now_ns();
+		/* Others have run: that has cost us nothing. */
+		if (now - before > TURN_NS) {
+			spin->yields = true;
+			if (now - spin->begin_ns < LOST_NS)
+				spin->until_ns += now - before - TURN_NS;
+		}
 	}
-	now = pl_now_ns();
 	spin->yields |= now - spin->begin_ns > YIELD_AFTER_NS;
 	return now < spin->until_ns;
 }

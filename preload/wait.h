@@ -3,12 +3,13 @@
  * wait.h - spin, give way, or go to sleep
  *
  * Spinning pays while it costs less than the sleep would: a wake-up (tens of microseconds), and for
- * each awake stream, when several are waited for, that it is taken back to TCP and opened again.
- * So: up to wait.spin_us, and a tenth of that more for each further stream, ten times at most.
- * After a while, and from the beginning where both ends were last seen on one processor of one
- * kernel, it gives way at each turn: there may be others to run, the peer for one. A stream whose
- * spins keep failing spins at every 2nd, 4th ... 64th wait only, until one succeeds; a spin that
- * lost the processor for long has failed.
+ * each awake stream, when several are waited for, that it is taken back to TCP, sent to there, and
+ * opened again. So: up to wait.spin_us, and half of that more for each further stream, ten times at
+ * most. It gives way at each turn after a while; from the beginning where both ends were last seen
+ * on one processor of one kernel; and as soon as giving way once has shown that others want the
+ * processor. The time that others then use does not count, for it costs nothing, as long as it is
+ * not so much that this was no wait any more. A stream whose spins keep failing spins at every 2nd,
+ * 4th ... 64th wait only, until one succeeds; a spin that lost the processor for long has failed.
  */
 #ifndef PL_WAIT_H
 #define PL_WAIT_H
@@ -22,6 +23,7 @@ struct pl_spin {
 	uint64_t until_ns; /* 0 = no spinning */
 	uint32_t turns;
 	bool yields;
+	bool asked; /* whether others want the processor */
 };
 
 /** pl_note_cpu() - publish where this end of a direction runs, if it changed. Return: 1 + number */
