@@ -14,34 +14,14 @@
  * or kicks. A call that returns less than it was asked for has taken all that was there by either
  * way: who was told of RDHUP, and then reads short, drops the rest of the stream.
  */
-#include "io.h"
-
 #include <errno.h>
 #include <linux/sockios.h>
 #include <sched.h>
-#include <string.h>
 
-#include "lock.h"
 #include "pollset.h"
 #include "ready.h"
-#include "undo.h"
+#include "rx_call.h"
 #include "wait.h"
-
-#define SLICES 16
-
-/* One receiving call. */
-struct call {
-	struct pl_stream *s;
-	int fd;
-	const struct pl_vec *v;
-	int flags;
-	struct msghdr *msg;
-	bool nonblock;
-	bool msg_filled; /* the kernel has written the caller's header */
-	bool keep_all;	 /* MSG_WAITALL is the kernel's to serve */
-	bool left_tcp;	 /* has looked at the ring or the stash: the kernel may have more */
-	size_t done;
-};
 
 /* A bracket that thread cancellation closes too. */
 struct inside {
@@ -80,47 +60,11 @@ static void close_inside(struct inside *in)
 		shmt_sub(in->unattached, 1);
 }
 
-static ssize_t kernel_receive(struct call *c, size_t limit, int flags)
-{
-	struct iovec slice[SLICES];
-	struct msghdr msg = {.msg_iov = slice};
-	ssize_t n;
-
-	PL_ASLEEP;
-	if (c->done == 0 && limit >= c->v->total && c->msg) {
-		n = pl_real.recvmsg(c->fd, c->msg, flags);
-		c->msg_filled = n >= 0;
-	} else {
-		if (c->done == 0 && limit >= c->v->total) {
-			msg.msg_iov = (struct iovec *)(uintptr_t)c->v->iov;
-			msg.msg_iovlen = c->v->n;
-		} else {
-			msg.msg_iovlen = pl_vec_slice(c->v, c->done, limit, slice, SLICES);
-		}
-		if (msg.msg_iovlen <= 1)
-			n = pl_real.recv(c->fd, msg.msg_iovlen ? msg.msg_iov->iov_base : NULL,
-					 msg.msg_iovlen ? msg.msg_iov->iov_len : 0, flags);
-		else
-			n = pl_real.recvmsg(c->fd, &msg, flags);
-	}
-	return n < 0 ? -errno : n;
-}
-
-static void count_tcp(const struct call *c, ssize_t n)
-{
-	struct coloc_record_rx_shared *rx = &c->s->rec->rx;
-
-	if (n > 0 && !(c->flags & MSG_PEEK)) {
-		shmt_count(&rx->tcp_bytes, (uint64_t)n);
-		shmt_count(&rx->messages, 1);
-	}
-}
-
 /*
  * Before the attach, or while the region is away: the kernel's own receive, counted so that an
  * attach knows of it.
  */
-static ssize_t receive_unattached(struct call *c)
+static ssize_t receive_unattached(struct pl_rx_call *c)
 {
 	uint32_t *const unattached = &c->s->rec->rx.unattached;
 	struct inside in __attribute__((cleanup(close_inside))) = {.unattached = unattached};
@@ -134,8 +78,8 @@ static ssize_t receive_unattached(struct call *c)
 	/* The stash last: it was made, if at all, before the region went. */
 	if (attach == 1 || (attach == 2 && pl_may_be_on_ring(c->s)) || pl_stashed(c->s))
 		return -ESTALE;
-	n = kernel_receive(c, c->v->total - c->done, c->flags);
-	count_tcp(c, n);
+	n = pl_rx_kernel(c, c->v->total - c->done, c->flags);
+	pl_rx_count_tcp(c, n);
 	return n;
 }
 
@@ -150,7 +94,7 @@ static bool error_next(int fd)
 }
 
 /* Mode TCP. -ESTALE: the word changed, look again. */
-static ssize_t receive_tcp(struct call *c, int flags)
+static ssize_t receive_tcp(struct pl_rx_call *c, int flags)
 {
 	struct pl_stream *s = c->s;
 	struct inside in __attribute__((cleanup(close_inside))) = {0};
@@ -168,13 +112,13 @@ static ssize_t receive_tcp(struct call *c, int flags)
 	if (c->done && error_next(c->fd))
 		n = 0;
 	else
-		n = kernel_receive(c, c->v->total - c->done,
-				   flags | (c->done ? MSG_DONTWAIT : 0)); /* see wait_for_rest */
+		n = pl_rx_kernel(c, c->v->total - c->done,
+				 flags | (c->done ? MSG_DONTWAIT : 0)); /* see wait_for_rest */
 	if (n > 0 && !(flags & MSG_PEEK))
 		in.took = (size_t)n;
 	if (n == -ECONNRESET || n == -EPIPE || n == -ETIMEDOUT || n == -ENOTCONN)
 		pl_stream_shut(s); /* reset, or timed out: sending fails now, too */
-	count_tcp(c, n);
+	pl_rx_count_tcp(c, n);
 	/* End of stream, or nothing yet: only if no ring was opened meanwhile. */
 	if (n <= 0 && (n == 0 || n == -EAGAIN) && c->v->total > c->done && pl_attached(s) &&
 	    SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) != SHMT_TCP)
@@ -182,88 +126,16 @@ static ssize_t receive_tcp(struct call *c, int flags)
 	return n;
 }
 
-/*
- * The kernel's bytes before those of the ring, or the stash. While several processes receive, the
- * last of them is given to the program and left where it is (holders.c). Return: how many now
- */
-static size_t limit_of(const struct call *c, uint64_t missing, bool *ret_hold)
+ssize_t pl_rx_copy_out(const struct pl_rx_call *c, const struct shmt_ring *ring, uint64_t tail,
+		       size_t len)
 {
-	const bool hold = pl_stream_several(c->s) && !(c->flags & MSG_PEEK);
-	const size_t room = c->v->total - c->done;
-
-	*ret_hold = hold && missing == 1;
-	missing -= hold && missing > 1;
-	return missing < room ? missing : room;
-}
-
-/* @n bytes of those are the program's. */
-static void took(const struct call *c, ssize_t n, bool hold)
-{
-	if (n <= 0 || (c->flags & MSG_PEEK))
-		return;
-	if (hold)
-		shmt_store(&c->s->rec->rx.held, 1);
-	if (pl_ready_follows(c->s))
-		shmt_rx_took(&c->s->rx, (size_t)n);
-}
-
-/*
- * tcp_read < open_at, nobody else inside: those bytes first. Under the lock.
- * @certain: they are to come, for the sender has gone on to the ring
- */
-static ssize_t receive_limited(struct call *c, uint64_t missing, bool certain)
-{
-	bool hold;
-	const size_t limit = limit_of(c, missing, &hold);
-	const int flags = (c->flags & ~MSG_WAITALL) | (hold ? MSG_PEEK : 0);
-	ssize_t n;
-
-	n = kernel_receive(c, limit, flags | MSG_DONTWAIT);
-	if (n == -EAGAIN) {
-		/* Somebody may have read behind our back (stdio, a raw system call). */
-		if (pl_stream_resync(c->s, c->fd))
-			return -ESTALE;
-		if (c->nonblock || !certain)
-			return -EAGAIN;
-		/* Under the lock, but for bytes that are certain to come. */
-		pl_undo_push(PL_UNDO_LOCK, &c->s->rec->rx.lock);
-		n = kernel_receive(c, limit, flags);
-		pl_undo_pop();
-	}
-	took(c, n, hold);
-	count_tcp(c, n);
-	return n;
-}
-
-/* The kernel's bytes before those of the stash; under the lock, but they are certain to come. */
-static ssize_t receive_before_stash(struct call *c, uint64_t missing)
-{
-	bool hold;
-	const size_t limit = limit_of(c, missing, &hold);
-	int flags = (c->flags & ~MSG_WAITALL) | (hold ? MSG_PEEK : 0);
-	ssize_t n;
-
-	if (c->nonblock)
-		flags |= MSG_DONTWAIT;
-	pl_undo_push(PL_UNDO_LOCK, &c->s->rec->rx.lock);
-	n = kernel_receive(c, limit, flags);
-	pl_undo_pop();
-	took(c, n, hold);
-	count_tcp(c, n);
-	return n;
-}
-
-/* Return: @len, less if some of the caller's memory is bad, or -EFAULT */
-static ssize_t copy_out(const struct call *c, const struct shmt_ring *ring, uint64_t tail,
-			size_t len)
-{
-	struct iovec slice[SLICES];
+	struct iovec slice[PL_RX_SLICES];
 	size_t done = 0, n, i;
 
 	if (c->flags & MSG_TRUNC)
 		return (ssize_t)len; /* TCP discards */
 	while (done < len) {
-		n = pl_vec_slice(c->v, c->done + done, len - done, slice, SLICES);
+		n = pl_vec_slice(c->v, c->done + done, len - done, slice, PL_RX_SLICES);
 		for (i = 0; i < n; i++) {
 			if (!pl_writable(slice[i].iov_base, slice[i].iov_len))
 				return done ? (ssize_t)done : -EFAULT;
@@ -274,57 +146,6 @@ static ssize_t copy_out(const struct call *c, const struct shmt_ring *ring, uint
 	return (ssize_t)done;
 }
 
-/*
- * Ring bytes that the agent has moved to the stash, behind those of the kernel that come first. If
- * it did not come to move the ring's tail, that is done here. -ESTALE: they are taken by now.
- */
-static ssize_t receive_stashed(struct call *c)
-{
-	struct coloc_record_stash_shared *stash = &c->s->rec->stash;
-	struct coloc_record_rx_shared *rx = &c->s->rec->rx;
-	const enum pl_lock_result lock = pl_lock(&rx->lock);
-	const uint64_t bytes = shmt_load(&stash->bytes), taken = shmt_load(&stash->taken);
-	const uint64_t missing = shmt_load(&stash->missing);
-	struct shmt_ring ring;
-	ssize_t n = -ESTALE;
-
-	c->left_tcp = true;
-	if (bytes <= taken)
-		goto out;
-	if (lock == PL_LOCK_NESTED) { /* its own thread is at them */
-		n = -EAGAIN;
-		goto out;
-	}
-	if (pl_ready_follows(c->s))
-		shmt_rx_stashed(&c->s->rx, stash->tail, bytes);
-	else if (shmt_load(&rx->attach) == 2 && pl_may_be_on_ring(c->s))
-		goto out; /* what is taken has to be counted there */
-	if (missing) {
-		n = receive_before_stash(c, missing);
-		if (n > 0 && !(c->flags & MSG_PEEK))
-			shmt_store(&stash->missing, missing - (uint64_t)n);
-		goto out;
-	}
-	for (ring.size = SHMT_RING_MIN_BYTES; ring.size < bytes; ring.size *= 2)
-		;
-	n = -ECONNRESET;
-	if (stash->off > pl.stash_bytes || ring.size > pl.stash_bytes - stash->off)
-		goto out;
-	ring.data = pl.stash + stash->off;
-	n = (ssize_t)(c->v->total - c->done);
-	n = copy_out(c, &ring, taken, (uint64_t)n < bytes - taken ? (size_t)n : bytes - taken);
-	if (n > 0 && !(c->flags & MSG_PEEK)) {
-		shmt_count(&rx->ring_bytes, (uint64_t)n);
-		shmt_count(&rx->messages, 1);
-		shmt_store(&stash->taken, taken + (uint64_t)n);
-		if (taken + (uint64_t)n == bytes)
-			(void)pl_ready_let_go(c->s, c->fd);
-	}
-out:
-	pl_unlock(&rx->lock, lock);
-	return n;
-}
-
 enum step {
 	STEP_AGAIN,  /* the word changed: look at it again */
 	STEP_OTHERS, /* another thread is on its way out with the bytes that come first */
@@ -333,7 +154,7 @@ enum step {
 };
 
 /* Modes RING and LEAVING, one look under the lock. */
-static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
+static enum step receive_ring(struct pl_rx_call *c, uint64_t *ctl, ssize_t *ret)
 {
 	struct pl_stream *s = c->s;
 	struct coloc_record_rx_shared *rx = &s->rec->rx;
@@ -378,7 +199,7 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 			goto out;
 		}
 		if (!inside) {
-			*ret = receive_limited(c, missing, avail != 0);
+			*ret = pl_rx_limited(c, missing, avail != 0);
 			step = *ret == -ESTALE ? STEP_AGAIN : STEP_GOT;
 			if (*ret != -EAGAIN || avail || c->nonblock)
 				goto out;
@@ -397,7 +218,8 @@ static enum step receive_ring(struct call *c, uint64_t *ctl, ssize_t *ret)
 		}
 	} else if (avail > 0) {
 		room = c->v->total - c->done;
-		n = copy_out(c, &s->rx.ring, tail, (uint64_t)avail < room ? (size_t)avail : room);
+		n = pl_rx_copy_out(c, &s->rx.ring, tail,
+				   (uint64_t)avail < room ? (size_t)avail : room);
 		shmt_store_relaxed(&s->dry, 0);
 		if (n > 0 && pl_stream_lost(s, c->fd)) /* then that was nothing */
 			n = -ECONNRESET;
@@ -424,7 +246,7 @@ out:
 }
 
 /* RING and empty at @ctl, blocking: look for a while, then go back to TCP to sleep there. */
-static void wait_for_sender(struct call *c, uint64_t ctl)
+static void wait_for_sender(struct pl_rx_call *c, uint64_t ctl)
 {
 	struct pl_stream *s = c->s;
 	struct pl_spin spin;
@@ -451,7 +273,7 @@ static bool may_be_over(const struct pl_stream *s)
 	return flags & (SHMT_DIR_STOPPED | SHMT_DIR_REFUSED | SHMT_DIR_LOOK | SHMT_DIR_UNSEEN);
 }
 
-static ssize_t receive_once(struct call *c)
+static ssize_t receive_once(struct pl_rx_call *c)
 {
 	struct pl_stream *s = c->s;
 	uint64_t ctl;
@@ -505,7 +327,7 @@ static ssize_t receive_once(struct call *c)
  * MSG_WAITALL with something received: a signal, a time-out or the end gives what there is. No
  * receive may restart here, so the sleep is a poll.
  */
-static ssize_t wait_for_rest(struct call *c)
+static ssize_t wait_for_rest(struct pl_rx_call *c)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLIN | POLLRDHUP};
 	struct timeval timeout = {0};
@@ -534,7 +356,7 @@ static ssize_t wait_for_rest(struct call *c)
 	return pl_ready_follows(c->s) ? receive_once(c) : -ESTALE;
 }
 
-static ssize_t receive_attached(struct call *c)
+static ssize_t receive_attached(struct pl_rx_call *c)
 {
 	const bool all = (c->flags & MSG_WAITALL) && !c->nonblock && !(c->flags & MSG_PEEK);
 	ssize_t n;
@@ -552,7 +374,7 @@ static ssize_t receive_attached(struct call *c)
 }
 
 /* Return: all that this call has received, with what it had before; or -Exxx if that is nothing. */
-static ssize_t receive_call(struct call *c)
+static ssize_t receive_call(struct pl_rx_call *c)
 {
 	struct pl_stream *s = c->s;
 	ssize_t n = -ESTALE;
@@ -561,7 +383,7 @@ static ssize_t receive_call(struct call *c)
 		if (pl_stream_wants_attach(s))
 			pl_stream_attach(s, c->fd);
 		if (pl_stashed(s)) {
-			n = receive_stashed(c);
+			n = pl_rx_stashed(c);
 			if (n > 0)
 				c->done += (size_t)n;
 			if (n > 0 && (c->flags & MSG_WAITALL) && !c->nonblock &&
@@ -591,7 +413,7 @@ static ssize_t receive_call(struct call *c)
  * that finds no bytes would take it away. So is what lies around the mark of urgent data: no
  * receive passes that.
  */
-static bool more_now(const struct call *c)
+static bool more_now(const struct pl_rx_call *c)
 {
 	struct pl_stream *s = c->s;
 	struct pollfd p = {.fd = c->fd, .events = POLLIN | POLLPRI};
@@ -616,7 +438,7 @@ static bool more_now(const struct call *c)
 }
 
 /* The rest, by the other way, of what was there: without waiting for any. */
-static ssize_t receive_more(struct call *c, ssize_t n)
+static ssize_t receive_more(struct pl_rx_call *c, ssize_t n)
 {
 	ssize_t before;
 
@@ -632,7 +454,7 @@ static ssize_t receive_more(struct call *c, ssize_t n)
 
 ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, struct msghdr *msg)
 {
-	struct call c = {
+	struct pl_rx_call c = {
 		.s = s,
 		.fd = fd,
 		.v = v,
@@ -651,7 +473,7 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 	if (flags & (MSG_OOB | MSG_ERRQUEUE)) {
 		if (flags & MSG_OOB)
 			pl_stream_stay(s, COLOC_REASON_URGENT);
-		return kernel_receive(&c, v->total, flags);
+		return pl_rx_kernel(&c, v->total, flags);
 	}
 	/* Before anything is taken, or slept for. */
 	if (PL_UNLIKELY(!shmt_load_relaxed(&s->receives)))
