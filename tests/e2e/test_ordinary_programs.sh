@@ -55,4 +55,23 @@ while read -r line; do
 			fail "'$line' differs: $(diff "$T_DIR/plain" "$T_DIR/preloaded")"
 	done
 done <"$T_DIR/list"
+
+# What the library says must not end a program that can say nothing: nobody reads its standard error, or
+# it may write no file (sshd's child before the login).
+cat >"$T_DIR/talk.pl" <<-'END'
+	use IO::Socket::INET;
+	use POSIX ();
+	$| = 1;
+	if ($ARGV[0] eq 'pipe') { pipe(my $r, my $w); close $r; POSIX::dup2(fileno $w, 2); }
+	my $l = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die;
+	my $c = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $l->sockport) or die;
+	my $s = $l->accept;
+	syswrite $c, 'x'; sysread $s, my $buf, 1;
+	print "talked\n";
+END
+for how in pipe file; do
+	said=$(COLOC_LOG=1 COLOC_POLICY=always COLOC_AGENT=$T_DIR/nobody.sock LD_PRELOAD=$(t_preload_list) bash -c \
+		'[ "$1" = pipe ] || ulimit -f 0; exec timeout 20 perl "$2" "$1" 2>"$3"' talk "$how" "$T_DIR/talk.pl" "$T_DIR/said")
+	[ "$said" = talked ] || fail "a program that can write to no $how ended"
+done
 echo "$(wc -l <"$T_DIR/list") command lines behave alike"
