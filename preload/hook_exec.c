@@ -241,7 +241,7 @@ static size_t empty_ring(struct pl_stream *s, int fd, char **ret)
 
 	PL_IN_REGION;
 	while (pl_stashed(s) || (pl_ready_follows(s) && !pl_ready_settle(s))) {
-		const uint64_t queued = pl_rx_queued(s);
+		const uint64_t queued = pl_rx_queued(s, UINT64_MAX);
 		struct iovec iov;
 		struct pl_vec v;
 		ssize_t n;

@@ -372,7 +372,7 @@ PL_EXPORT int ioctl(int fd, unsigned long request, ...)
 		if (s) {
 			if (pl_stream_wants_attach(s)) /* another process may have it on a ring */
 				pl_stream_attach(s, fd);
-			*(int *)arg += (int)pl_rx_queued(s);
+			*(int *)arg += (int)pl_rx_queued(s, (uint64_t) * (int *)arg);
 			pl_stream_put(s);
 		}
 		break;

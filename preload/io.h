@@ -62,8 +62,11 @@ void pl_rx_left(void);
  */
 void pl_rx_exit(struct pl_stream *s, uint32_t attach, size_t took);
 
-/** pl_rx_queued() - unread bytes in the ring that can be read now (FIONREAD adds the kernel's) */
-uint64_t pl_rx_queued(struct pl_stream *s);
+/**
+ * pl_rx_queued() - unread bytes in the ring that can be read now, while the kernel has @kernel
+ * None as long as those that come first are not all there.
+ */
+uint64_t pl_rx_queued(struct pl_stream *s, uint64_t kernel);
 
 /** pl_tx_queued() - bytes in the ring that the other end has not read (SIOCOUTQ adds the kernel's)
  */

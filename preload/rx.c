@@ -494,21 +494,22 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 	return n;
 }
 
-uint64_t pl_rx_queued(struct pl_stream *s)
+uint64_t pl_rx_queued(struct pl_stream *s, uint64_t kernel)
 {
+	const struct coloc_record_stash_shared *stash = &s->rec->stash;
 	uint64_t ctl;
 	int64_t avail;
 
 	if (pl_stashed(s))
-		return pl_stash_ready(s)
-			       ? shmt_load(&s->rec->stash.bytes) - shmt_load(&s->rec->stash.taken) -
+		return shmt_load(&stash->missing) <= kernel
+			       ? shmt_load(&stash->bytes) - shmt_load(&stash->taken) -
 					 pl_ready_held(s)
 			       : 0;
 	PL_IN_REGION;
 	if (!pl_ready_follows(s))
 		return 0;
 	ctl = shmt_load(&s->rx.shared->ctl);
-	if (SHMT_CTL_MODE(ctl) == SHMT_TCP)
+	if (SHMT_CTL_MODE(ctl) == SHMT_TCP || shmt_rx_missing(&s->rx) > kernel)
 		return 0;
 	avail = shmt_rx_avail(&s->rx, ctl, shmt_load(&s->rx.shared->tail));
 	return avail > 0 ? (uint64_t)avail - pl_ready_held(s) : 0;
