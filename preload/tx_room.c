@@ -25,7 +25,9 @@
 #define PAUSE_NS  50000	     /* of one that may be wanted elsewhere */
 #define NAPS_NS	  10000000u  /* then it leaves */
 #define EAGAIN_NS 100000000u /* the same of one that must not wait, and may do other things */
-#define SLOW_MAX  12u
+#define WAKE_NS \
+	100000000u /* of a reader that was woken and does not come; then TCP takes megabytes */
+#define SLOW_MAX 12u
 
 static struct pl_stream *full_stream; /* atomic; the last of which EAGAIN was said, */
 static uint32_t fulls;		      /* atomic; and how often that was */
@@ -150,11 +152,16 @@ void pl_tx_wait_for_reader(const struct pl_tx_call *c)
 
 		if (mode != SHMT_WAKING && mode != SHMT_RING)
 			return;
-		if (waited_ns < budget_ns)
+		if (waited_ns < budget_ns) {
 			let_reader_run(c->s, cpu);
-		else if (c->nonblock || waited_ns > NAPS_NS ||
-			 pl_real.ppoll(&p, 1, &nap, NULL) != 0)
+		} else if (c->nonblock) {
 			return;
+		} else if (waited_ns > WAKE_NS >> shmt_load_relaxed(&c->s->slow)) {
+			lose_patience(c->s);
+			return;
+		} else if (pl_real.ppoll(&p, 1, &nap, NULL) != 0) {
+			return;
+		}
 	}
 }
 
