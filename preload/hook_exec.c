@@ -49,12 +49,24 @@ static bool look_at(int fd, enum pl_kind kind, int flags, bool has_us)
 	return !has_us && !pl_is_vfork_child() && shmt_load_acquire(&pl.local);
 }
 
+/* Another process is to have it, which puts its name down when it looks at it. */
+static void second_holder(int fd, int flags)
+{
+	struct pl_stream *s = pl_stream_get(fd);
+
+	if (!s)
+		return;
+	if (!(flags & FD_CLOEXEC) || (shmt_load(&s->rec->flags) & COLOC_RECORD_SPAWNED))
+		pl_stream_strangers(s);
+	pl_stream_put(s);
+}
+
 /* @spawned: what was handed on is inherited in spite of FD_CLOEXEC. */
 static void bring_home(const struct pl_program *program, char *const envp[], bool spawned)
 {
 	const int saved = errno;
 	uint32_t top, fd;
-	bool has_us;
+	bool has_us, second;
 
 	if (!pl_enter()) {
 		pl_sandbox_share();
@@ -67,10 +79,14 @@ static void bring_home(const struct pl_program *program, char *const envp[], boo
 		struct pl_stream *s;
 		int flags;
 
-		if (kind != PL_NEW && (has_us || (kind != PL_STREAM && kind != PL_UNKNOWN)))
+		second = has_us && spawned && kind == PL_STREAM;
+		if (kind != PL_NEW && !second &&
+		    (has_us || (kind != PL_STREAM && kind != PL_UNKNOWN)))
 			continue;
 		flags = pl_real.fcntl((int)fd, F_GETFD);
-		if (flags < 0 || !look_at((int)fd, kind, flags, has_us) ||
+		if (second && flags >= 0)
+			second_holder((int)fd, flags);
+		if (second || flags < 0 || !look_at((int)fd, kind, flags, has_us) ||
 		    !(s = pl_stream_get((int)fd)))
 			continue;
 		if (!(flags & FD_CLOEXEC) ||
@@ -280,6 +296,7 @@ PL_EXPORT FILE *fdopen(int fd, const char *mode)
 	if (*mode == 'r' || strchr(mode, '+'))
 		n = empty_ring(s, fd, &unread);
 	/* The number is stdio's now, whose close is out of our sight. */
+	pl_stream_strangers(s);
 	pl_stream_forget(fd);
 	(void)pl_fd_set(fd, PL_ENTRY_CLOSED, PL_PASS);
 	pl_stream_put(s);

@@ -373,6 +373,8 @@ PL_EXPORT int ioctl(int fd, unsigned long request, ...)
 			if (pl_stream_wants_attach(s)) /* another process may have it on a ring */
 				pl_stream_attach(s, fd);
 			*(int *)arg += (int)pl_rx_queued(s, (uint64_t) * (int *)arg);
+			/* One that the program has had, but for this. */
+			*(int *)arg -= *(int *)arg > 0 ? (int)pl_ready_held(s) : 0;
 			pl_stream_put(s);
 		}
 		break;

@@ -178,8 +178,13 @@ PL_EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
 	bool pass = false;
 	size_t len, k;
 
-	if (!s)
+	if (!s) {
+		for (i = 0; i < n && i < IOV_MAX; i++)
+			if (msgs[i].msg_hdr.msg_controllen && msgs[i].msg_hdr.msg_control)
+				see_passing(&msgs[i].msg_hdr);
+		errno = entry_errno;
 		return pl_real.sendmmsg(fd, msgs, n, flags);
+	}
 	for (i = 0; i < n && i < IOV_MAX; i++) {
 		const struct msghdr *msg = &msgs[i].msg_hdr;
 

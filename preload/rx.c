@@ -497,14 +497,14 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 uint64_t pl_rx_queued(struct pl_stream *s, uint64_t kernel)
 {
 	const struct coloc_record_stash_shared *stash = &s->rec->stash;
-	uint64_t ctl;
+	uint64_t ctl, bytes, taken;
 	int64_t avail;
 
-	if (pl_stashed(s))
-		return shmt_load(&stash->missing) <= kernel
-			       ? shmt_load(&stash->bytes) - shmt_load(&stash->taken) -
-					 pl_ready_held(s)
-			       : 0;
+	if (pl_stashed(s)) {
+		bytes = shmt_load(&stash->bytes);
+		taken = shmt_load(&stash->taken);
+		return bytes > taken && shmt_load(&stash->missing) <= kernel ? bytes - taken : 0;
+	}
 	PL_IN_REGION;
 	if (!pl_ready_follows(s))
 		return 0;
@@ -512,5 +512,5 @@ uint64_t pl_rx_queued(struct pl_stream *s, uint64_t kernel)
 	if (SHMT_CTL_MODE(ctl) == SHMT_TCP || shmt_rx_missing(&s->rx) > kernel)
 		return 0;
 	avail = shmt_rx_avail(&s->rx, ctl, shmt_load(&s->rx.shared->tail));
-	return avail > 0 ? (uint64_t)avail - pl_ready_held(s) : 0;
+	return avail > 0 ? (uint64_t)avail : 0;
 }

@@ -46,9 +46,10 @@ ssize_t pl_rx_stashed(struct pl_rx_call *c)
 	if (n > 0 && !(c->flags & MSG_PEEK)) {
 		shmt_count(&rx->ring_bytes, (uint64_t)n);
 		shmt_count(&rx->messages, 1);
-		shmt_store(&stash->taken, taken + (uint64_t)n);
+		/* Before: a receive that sees no stash takes what the kernel has. */
 		if (taken + (uint64_t)n == bytes)
 			(void)pl_ready_let_go(c->s, c->fd);
+		shmt_store(&stash->taken, taken + (uint64_t)n);
 	}
 out:
 	pl_unlock(&rx->lock, lock);

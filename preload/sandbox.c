@@ -98,6 +98,7 @@ static void share_visit(struct pl_stream *s, int fd)
 {
 	(void)fd;
 	shmt_or(&s->rec->flags, COLOC_RECORD_STAYS);
+	pl_stream_strangers(s);
 }
 
 void pl_sandbox_share_slow(void)

@@ -265,18 +265,6 @@ void pl_stream_standard(struct pl_stream *s)
 		shmt_rx_refuse(&s->rx);
 }
 
-static int a_number_of(const struct pl_stream *s)
-{
-	const uint64_t entry = PL_ENTRY(PL_STREAM, s->generation, index_of(s));
-	const uint32_t top = shmt_load(&pl_fdtable_top);
-	uint32_t fd;
-
-	for (fd = 0; fd < top; fd++)
-		if (pl_fd_entry((int)fd) == entry)
-			return (int)fd;
-	return -1;
-}
-
 /*
  * One of these numbers has ended. A server that was given its stream at 0 and 1, and has taken it
  * to another number (sshd), is free again: unless another process may read or write there.
@@ -287,7 +275,9 @@ static void standard_ends(struct pl_stream *s)
 
 	if ((flags & COLOC_RECORD_STANDARD) &&
 	    !(flags & (COLOC_RECORD_SHARED | COLOC_RECORD_SPAWNED)) && !is_standard(s))
-		pl_stream_standard_over(s, a_number_of(s));
+		pl_stream_standard_over(s, pl_stream_any_fd(s));
+	if ((flags & COLOC_RECORD_STANDARD) && is_standard(s)) /* another thread, meanwhile */
+		pl_stream_standard(s);
 }
 
 /* ---- the end -----------------------------------------------------------------------------------
@@ -323,11 +313,20 @@ static void release(struct pl_stream *s)
 	}
 }
 
-int pl_stream_any_fd(const struct pl_stream *s)
+int pl_stream_any_fd(struct pl_stream *s)
 {
-	const int fd = shmt_load_relaxed(&s->fd);
+	const uint64_t entry = PL_ENTRY(PL_STREAM, s->generation, index_of(s));
+	const uint32_t top = shmt_load(&pl_fdtable_top);
+	int fd = shmt_load_relaxed(&s->fd);
 
-	return pl_fd_entry(fd) == PL_ENTRY(PL_STREAM, s->generation, index_of(s)) ? fd : -1;
+	if (pl_fd_entry(fd) == entry)
+		return fd;
+	for (fd = 0; fd < (int)top; fd++)
+		if (pl_fd_entry(fd) == entry) {
+			shmt_store_relaxed(&s->fd, fd);
+			return fd;
+		}
+	return -1;
 }
 
 void pl_stream_put(struct pl_stream *s)

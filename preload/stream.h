@@ -285,7 +285,7 @@ bool pl_stream_resync(struct pl_stream *s, int fd);
 bool pl_stream_recount(struct pl_stream *s, int fd);
 
 /** pl_stream_any_fd() - a descriptor of this process that names it, or -1 */
-int pl_stream_any_fd(const struct pl_stream *s);
+int pl_stream_any_fd(struct pl_stream *s);
 
 /** pl_stream_evidence() - what the kernel of this end knows of the connection */
 int pl_stream_evidence(int fd, struct shmt_evidence *ret);

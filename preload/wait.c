@@ -38,7 +38,8 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 	uint64_t budget_ns;
 
 	spin->turns = 0;
-	spin->asked = false;
+	spin->begin_ns = 0;
+	spin->yields = spin->asked = false;
 	spin->until_ns = 0;
 	(void)shmt_bump(&s->waits);
 	if (fails > 1 && (shmt_load_relaxed(&s->waits) &
@@ -79,7 +80,7 @@ void pl_spin_end(struct pl_stream *s, const struct pl_spin *spin, bool found)
 {
 	uint32_t *fails = &s->rec->rx.spin_fails;
 
-	if (found && spin->yields && pl_now_ns() - spin->begin_ns > LOST_NS)
+	if (found && spin->until_ns && spin->yields && pl_now_ns() - spin->begin_ns > LOST_NS)
 		found = false;
 	if (found) {
 		if (shmt_load_relaxed(fails))
