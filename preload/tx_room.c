@@ -20,11 +20,10 @@
 #include "tx_call.h"
 #include "wait.h"
 
-#define LOOK_NS	  1000000u   /* how often the socket of a busy ring is looked at */
-#define NAP_NS	  300000     /* of a sender whose reader does not move */
-#define PAUSE_NS  50000	     /* of one that may be wanted elsewhere */
-#define NAPS_NS	  10000000u  /* then it leaves */
-#define EAGAIN_NS 100000000u /* the same of one that must not wait, and may do other things */
+#define LOOK_NS	    1000000u   /* how often the socket of a busy ring is looked at */
+#define NAP_NS	    300000     /* of a sender whose reader does not move */
+#define PAUSE_NS    50000      /* of one that may be wanted elsewhere */
+#define PATIENCE_NS 100000000u /* then it leaves */
 #define WAKE_NS \
 	100000000u /* of a reader that was woken and does not come; then TCP takes megabytes */
 #define SLOW_MAX 12u
@@ -54,6 +53,12 @@ static uint64_t progress(const struct shmt_dir *dir)
 	return shmt_load_relaxed(&dir->shared->tail) + shmt_load_relaxed(&dir->shared->tcp_read);
 }
 
+/* A reader that has lost its processor is back within some tens of milliseconds. */
+static uint64_t patience(const struct pl_stream *s)
+{
+	return PATIENCE_NS >> shmt_load_relaxed(&s->slow);
+}
+
 static void lose_patience(struct pl_stream *s)
 {
 	if (shmt_load_relaxed(&s->slow) < SLOW_MAX)
@@ -70,7 +75,7 @@ static bool may_say_eagain(struct pl_stream *s, uint64_t at, uint64_t now)
 		shmt_store_relaxed(&s->full_at, at);
 		shmt_store_relaxed(&s->full_ns, now);
 	}
-	if (now - shmt_load_relaxed(&s->full_ns) > EAGAIN_NS >> shmt_load_relaxed(&s->slow))
+	if (now - shmt_load_relaxed(&s->full_ns) > patience(s))
 		return false;
 	shmt_store(&full_stream, s);
 	(void)shmt_add(&fulls, 1);
@@ -122,7 +127,7 @@ bool pl_tx_wait_for_room(struct pl_tx_call *c, uint64_t ctl)
 			c->full = c->nonblock && may_say_eagain(s, at, now);
 			if (c->full)
 				return false;
-			if (c->nonblock || now - moved_ns > budget_ns + NAPS_NS) {
+			if (c->nonblock || now - moved_ns > budget_ns + patience(s)) {
 				lose_patience(s);
 				return false;
 			}
