@@ -6,6 +6,7 @@
 #   scripts/deps.sh [build] [test] [demo]   install (default: all three)
 #   scripts/deps.sh apps                    what the application matrix runs
 #   scripts/deps.sh bench                   what the benchmarks run
+#   scripts/deps.sh cpython                 CPython's own tests
 #   scripts/deps.sh --list                  print the list
 #   scripts/deps.sh --missing [GROUP...]    print what is not installed
 set -eu
@@ -23,7 +24,7 @@ packages()
 		libmnl-dev        build                 rtnetlink and sock_diag
 		iproute2          demo,test,apps,bench  network namespaces as guests
 		iperf3            demo,test,apps,bench  the program that is shown
-		jq                demo,test,apps        reads iperf3's and colocctl's JSON
+		jq                demo,test,apps,cpython reads iperf3's and colocctl's JSON
 		util-linux        demo,test,apps,bench  taskset: both runs on the same processors
 		procps            demo,test,apps        ps
 		libcmocka-dev     test                  unit tests
@@ -71,6 +72,7 @@ packages()
 		bpftool           bench                 loads it
 		ucx-utils         bench                 another transport over shared memory
 		gnuplot-nox       bench                 the plots
+		libpython3.11-testsuite cpython         test.support and the modules
 	END
 }
 
@@ -139,9 +141,9 @@ esac
 
 for group in "$@"; do
 	case $group in
-	build | test | demo | apps | bench) ;;
+	build | test | demo | apps | bench | cpython) ;;
 	*)
-		echo "deps.sh: $group: not build, test, demo, apps or bench" >&2
+		echo "deps.sh: $group: not build, test, demo, apps, bench or cpython" >&2
 		exit 2
 		;;
 	esac

@@ -144,6 +144,7 @@ soak: all ## the long ones: 1 GiB each way, a hundred kills (root)
 
 CPYTHON ?=
 test-cpython: all ## CPython's own network tests, plain and preloaded; CPYTHON=quick: a few of them
+	$(Q)scripts/deps.sh cpython
 	$(Q)T_BUILD=$(abspath $(O)) tests/apps/cpython.sh $(CPYTHON)
 
 # Variants are built by a make of their own, in folders of their own.
