@@ -252,9 +252,10 @@ void op_recv(const struct op *op)
 	if (op->overlap)
 		call_begin(r.file, NULL, NULL);
 	n = recv_once(&r, len);
-	/* Programs take a short receive for the last one. */
+	/* Programs take a short receive for the last one. One that was shut down waits for nothing
+	 * that the sender's kernel still holds back, so plain TCP itself gives it in pieces. */
 	r.pieces = !op->overlap && n > 0 && r.done < r.want && !m_in(r.file)->lazy &&
-		   r.call != R_SPLICE;
+		   r.call != R_SPLICE && !m_end(r.file)->rd_shut;
 	if (op->overlap) {
 		call_end();
 		unread = m_unread(m_in(r.file));
