@@ -224,13 +224,17 @@ enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **
 	len = sizeof(cookie);
 	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
 		cookie = 0;
+	len = sizeof(there_sa);
+	if (info.tcpi_state != 7 && getpeername(fd, (struct sockaddr *)&there_sa, &len) < 0) {
+		if (errno != ENOTCONN)
+			return PL_PASS;
+		info.tcpi_state = 7; /* by now: the agent may have kept us waiting */
+	}
 	if (info.tcpi_state == 7) {
 		*ret_rec = cookie ? find_record_of_over(local, cookie) : NULL;
 		return *ret_rec ? PL_STREAM : PL_UNCONNECTED;
 	}
-	len = sizeof(there_sa);
-	if (getpeername(fd, (struct sockaddr *)&there_sa, &len) < 0 ||
-	    endpoint(&there_sa, &there) < 0)
+	if (endpoint(&there_sa, &there) < 0)
 		return PL_PASS;
 	len = sizeof(here_sa);
 	if (getsockname(fd, (struct sockaddr *)&here_sa, &len) < 0 || endpoint(&here_sa, &here) < 0)
