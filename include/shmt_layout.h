@@ -235,8 +235,9 @@ enum shmt_dir_flag {
 	SHMT_DIR_STOPPED = 1u << 2,  /* S or its agent: do not open, leave */
 	SHMT_DIR_CLOSED = 1u << 3,   /* R's socket is gone: what is left goes by TCP */
 	SHMT_DIR_LOOK = 1u << 4,     /* S was closed in a process: R looks at its socket, once */
-	/* S, before it opens, for good: what it sends by TCP out of its own sight may lie in the
-	 * kernel behind an open ring: R looks there before it says that there is nothing */
+	/* S, before it opens, for as long as that is so: what it sends by TCP out of its own sight
+	 * may lie in the kernel behind an open ring: R looks there before it says that there is
+	 * nothing */
 	SHMT_DIR_UNSEEN = 1u << 5,
 };
 

@@ -49,19 +49,26 @@ static bool look_at(int fd, enum pl_kind kind, int flags, bool has_us)
 	return !has_us && !pl_is_vfork_child() && shmt_load_acquire(&pl.local);
 }
 
-/* Another process is to have it, which puts its name down when it looks at it. */
+/* @spawned: what was handed on is inherited in spite of FD_CLOEXEC. */
+static bool inherited(const struct pl_stream *s, int flags, bool spawned)
+{
+	return !(flags & FD_CLOEXEC) ||
+	       (spawned && (shmt_load(&s->rec->flags) & COLOC_RECORD_SPAWNED));
+}
+
+/* A spawned process that has us is to have it, too, which puts its name down when it looks at it.
+ */
 static void second_holder(int fd, int flags)
 {
 	struct pl_stream *s = pl_stream_get(fd);
 
 	if (!s)
 		return;
-	if (!(flags & FD_CLOEXEC) || (shmt_load(&s->rec->flags) & COLOC_RECORD_SPAWNED))
+	if (inherited(s, flags, true))
 		pl_stream_strangers(s);
 	pl_stream_put(s);
 }
 
-/* @spawned: what was handed on is inherited in spite of FD_CLOEXEC. */
 static void bring_home(const struct pl_program *program, char *const envp[], bool spawned)
 {
 	const int saved = errno;
@@ -89,8 +96,7 @@ static void bring_home(const struct pl_program *program, char *const envp[], boo
 		if (second || flags < 0 || !look_at((int)fd, kind, flags, has_us) ||
 		    !(s = pl_stream_get((int)fd)))
 			continue;
-		if (!(flags & FD_CLOEXEC) ||
-		    (spawned && (shmt_load(&s->rec->flags) & COLOC_RECORD_SPAWNED))) {
+		if (inherited(s, flags, spawned)) {
 			pl_stream_stay(s, COLOC_REASON_EXEC);
 			pl_stream_strangers(s);
 			(void)pl_tx_leave(s, (int)fd, false);

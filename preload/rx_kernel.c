@@ -57,15 +57,28 @@ static size_t limit_of(const struct pl_rx_call *c, uint64_t missing, bool *ret_h
 	return missing < room ? missing : room;
 }
 
-/* @n bytes of those are the program's. */
-static void took(const struct pl_rx_call *c, ssize_t n, bool hold)
+/* @n bytes of those are the program's, or an error. Return: @n */
+static ssize_t took(const struct pl_rx_call *c, ssize_t n, bool hold)
 {
+	pl_rx_count_tcp(c, n);
 	if (n <= 0 || (c->flags & MSG_PEEK))
-		return;
+		return n;
 	if (hold)
 		shmt_store(&c->s->rec->rx.held, 1);
 	if (pl_ready_follows(c->s))
 		shmt_rx_took(&c->s->rx, (size_t)n);
+	return n;
+}
+
+/* Under the lock, but they are certain to come. */
+static ssize_t wait_for_certain(struct pl_rx_call *c, size_t limit, int flags)
+{
+	ssize_t n;
+
+	pl_undo_push(PL_UNDO_LOCK, &c->s->rec->rx.lock);
+	n = pl_rx_kernel(c, limit, flags);
+	pl_undo_pop();
+	return n;
 }
 
 ssize_t pl_rx_limited(struct pl_rx_call *c, uint64_t missing, bool certain)
@@ -82,29 +95,17 @@ ssize_t pl_rx_limited(struct pl_rx_call *c, uint64_t missing, bool certain)
 			return -ESTALE;
 		if (c->nonblock || !certain)
 			return -EAGAIN;
-		/* Under the lock, but for bytes that are certain to come. */
-		pl_undo_push(PL_UNDO_LOCK, &c->s->rec->rx.lock);
-		n = pl_rx_kernel(c, limit, flags);
-		pl_undo_pop();
+		n = wait_for_certain(c, limit, flags);
 	}
-	took(c, n, hold);
-	pl_rx_count_tcp(c, n);
-	return n;
+	return took(c, n, hold);
 }
 
 ssize_t pl_rx_before_stash(struct pl_rx_call *c, uint64_t missing)
 {
 	bool hold;
 	const size_t limit = limit_of(c, missing, &hold);
-	int flags = (c->flags & ~MSG_WAITALL) | (hold ? MSG_PEEK : 0);
-	ssize_t n;
+	const int flags = (c->flags & ~MSG_WAITALL) | (hold ? MSG_PEEK : 0) |
+			  (c->nonblock ? MSG_DONTWAIT : 0);
 
-	if (c->nonblock)
-		flags |= MSG_DONTWAIT;
-	pl_undo_push(PL_UNDO_LOCK, &c->s->rec->rx.lock);
-	n = pl_rx_kernel(c, limit, flags);
-	pl_undo_pop();
-	took(c, n, hold);
-	pl_rx_count_tcp(c, n);
-	return n;
+	return took(c, wait_for_certain(c, limit, flags), hold);
 }

@@ -24,9 +24,7 @@
 #define NAP_NS	    300000     /* of a sender whose reader does not move */
 #define PAUSE_NS    50000      /* of one that may be wanted elsewhere */
 #define PATIENCE_NS 100000000u /* then it leaves */
-#define WAKE_NS \
-	100000000u /* of a reader that was woken and does not come; then TCP takes megabytes */
-#define SLOW_MAX 12u
+#define SLOW_MAX    12u
 
 static struct pl_stream *full_stream; /* atomic; the last of which EAGAIN was said, */
 static uint32_t fulls;		      /* atomic; and how often that was */
@@ -161,7 +159,7 @@ void pl_tx_wait_for_reader(const struct pl_tx_call *c)
 			let_reader_run(c->s, cpu);
 		} else if (c->nonblock) {
 			return;
-		} else if (waited_ns > WAKE_NS >> shmt_load_relaxed(&c->s->slow)) {
+		} else if (waited_ns > patience(c->s)) {
 			lose_patience(c->s);
 			return;
 		} else if (pl_real.ppoll(&p, 1, &nap, NULL) != 0) {
