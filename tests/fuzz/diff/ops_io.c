@@ -179,6 +179,17 @@ static bool would_wait(const struct recv *r, uint64_t unread, uint64_t len, bool
 	return unread < least;
 }
 
+/*
+ * What its sender's kernel holds back ends a time-out, or comes to a sleeper that the kernel does not
+ * wake: of one that wants less than the low-water mark it takes no notice (tcp_data_ready).
+ */
+static bool minds_delay(const struct recv *r)
+{
+	const struct m_end *end = m_end(r->file);
+
+	return end->rcvtimeo || (end->lowat > 1 && !r->nonblock);
+}
+
 static void recv_zero(struct recv *r, uint64_t unread)
 {
 	const bool reads = r->call == R_READ || r->call == R_READV || r->call == R_PREADV2;
@@ -231,7 +242,7 @@ void op_recv(const struct op *op)
 	if (m_busy(r.file) || m_in(r.file)->full || m_in(r.file)->sending ||
 	    (r.peek && op->overlap && !all) || (r.call == R_SPLICE && m_end(r.file)->lowat > 1) ||
 	    (waits && !op->overlap && !m_end(r.file)->rcvtimeo) ||
-	    (m_end(r.file)->rcvtimeo && m_in(r.file)->lazy && unread) ||
+	    (unread && m_in(r.file)->lazy && minds_delay(&r)) ||
 	    (op->overlap && (r.nonblock || m_end(r.file)->rcvtimeo || m_over(r.file)))) {
 		skip();
 		return;
