@@ -102,6 +102,7 @@ void pl_ep_free_item(uint32_t n)
 {
 	const enum pl_lock_result lock = pl_lock(&free_lock);
 
+	pl_ep_items[n - 1].events = 0;
 	pl_ep_items[n - 1].next = items_free;
 	items_free = n;
 	pl_unlock(&free_lock, lock);
@@ -426,6 +427,13 @@ void pl_epset_kick(struct pl_stream *s)
 	pl_unlock(&items_lock, lock);
 }
 
+bool pl_ep_named(const struct pl_ep_item *item)
+{
+	const uint64_t entry = pl_fd_entry(item->fd);
+
+	return PL_ENTRY_KIND(entry) == PL_STREAM && pl_stream_at(PL_ENTRY_INDEX(entry)) == item->s;
+}
+
 /* Setting the same again makes the kernel look whether the number is ready: an edge told once more.
  */
 void pl_ep_tell_again(const struct pl_ep_item *item)
@@ -433,26 +441,34 @@ void pl_ep_tell_again(const struct pl_ep_item *item)
 	struct epoll_event event = {.events = item->events, .data.u64 = item->data};
 
 	/* A ONESHOT item is armed by its program alone. */
-	if (!(item->events & EPOLLONESHOT))
+	if (!(item->events & EPOLLONESHOT) && pl_ep_named(item))
 		(void)pl_real.epoll_ctl(pl_ep_sets[item->set].epfd, EPOLL_CTL_MOD, item->fd,
 					&event);
 }
 
 /* Sets with ONESHOT items alone pay for this look over all items. */
-void pl_ep_disarm(struct pl_ep_set *set, uint64_t data)
+bool pl_ep_disarm(struct pl_ep_set *set, uint64_t data)
 {
 	const uint32_t number = (uint32_t)(set - pl_ep_sets);
+	uint32_t i, found = 0, stale = 0;
 	enum pl_lock_result lock;
-	uint32_t i;
 
 	if (!shmt_load_relaxed(&set->oneshot))
-		return;
+		return false;
 	lock = pl_lock(&set->lock);
-	for (i = 0; i < shmt_load_relaxed(&items_top); i++)
-		if (pl_ep_items[i].set == number && pl_ep_items[i].data == data &&
-		    (pl_ep_items[i].events & EPOLLONESHOT))
-			pl_ep_items[i].events &= EPOLLONESHOT | EPOLLET;
+	for (i = 0; i < shmt_load_relaxed(&items_top); i++) {
+		struct pl_ep_item *item = &pl_ep_items[i];
+
+		if (item->set != number || item->data != data || item->removed ||
+		    !(item->events & EPOLLONESHOT))
+			continue;
+		item->events &= EPOLLONESHOT | EPOLLET;
+		found++;
+		stale += item->stale;
+		item->stale = 0;
+	}
 	pl_unlock(&set->lock, lock);
+	return found == 1 && stale;
 }
 
 void pl_epset_tell_again(struct pl_stream *s)
@@ -612,7 +628,7 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 		pl_ep_items[n - 1].data = event->data.u64;
 		pl_ep_items[n - 1].reported = 0;
 		pl_ep_data_add(n);
-		pl_ep_items[n - 1].quiet = 0;
+		pl_ep_items[n - 1].quiet = pl_ep_items[n - 1].stale = 0;
 	}
 	pl_unlock(&items_lock, lock);
 	if (s && op != EPOLL_CTL_DEL) {

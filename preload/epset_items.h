@@ -19,6 +19,7 @@ struct pl_ep_item {
 	uint32_t events;     /* as the kernel has them now */
 	uint8_t queued, removed;
 	uint8_t quiet; /* ONESHOT, reported by us: the kernel does not have it */
+	uint8_t stale; /* the same, but its number was closed: the kernel will tell of it, too */
 	uint64_t data;
 	uint32_t data_next; /* in its chain of epdata.c */
 	uint64_t reported;  /* edge-triggered: 1 + head at the last report */
@@ -67,8 +68,17 @@ void pl_ep_data_drop(uint32_t n);
 /** pl_ep_data_each() - called with what may be items of @data in @set; no lock */
 void pl_ep_data_each(uint32_t set, uint64_t data, void (*visit)(const struct pl_ep_item *item));
 
-/** pl_ep_disarm() - the kernel has told of @data: a ONESHOT item of it is disarmed now */
-void pl_ep_disarm(struct pl_ep_set *set, uint64_t data);
+/**
+ * pl_ep_disarm() - the kernel has told of @data: a ONESHOT item of it is disarmed now
+ * Return: it was before, and the program is not to hear of it again
+ */
+bool pl_ep_disarm(struct pl_ep_set *set, uint64_t data);
+
+/**
+ * pl_ep_named() - does its number name its stream still? One that was closed stays in the set while
+ * the socket has another; no call can name it there, and its number may be another's by now.
+ */
+bool pl_ep_named(const struct pl_ep_item *item);
 
 /** pl_ep_tell_again() - set the same events again: the kernel looks whether the number is ready */
 void pl_ep_tell_again(const struct pl_ep_item *item);

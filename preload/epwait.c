@@ -51,7 +51,7 @@ static uint64_t arrival(const struct pl_stream *s)
 
 static uint32_t kernel_events(const struct pl_ep_item *item)
 {
-	struct pollfd p = {.fd = item->fd,
+	struct pollfd p = {.fd = pl_stream_any_fd(item->s),
 			   .events = (short)(item->events & (EPOLLOUT | EPOLLRDHUP | EPOLLPRI))};
 
 	return pl_real.poll(&p, 1, 0) > 0 ? (uint32_t)(unsigned short)p.revents : 0;
@@ -75,8 +75,10 @@ static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_
 		/* Reported once: with all that is so, as the kernel does it. */
 		event->events |= kernel_events(item);
 		item->events &= EPOLLET | EPOLLONESHOT;
+		item->stale = !pl_ep_named(item);
 		/* With no events it would still tell of a hang-up. */
-		item->quiet = pl_real.epoll_ctl(set->epfd, EPOLL_CTL_DEL, item->fd, NULL) == 0;
+		item->quiet = !item->stale &&
+			      pl_real.epoll_ctl(set->epfd, EPOLL_CTL_DEL, item->fd, NULL) == 0;
 	}
 	return true;
 }
@@ -109,7 +111,7 @@ static bool settle_item(struct pl_ep_item *item)
 	if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
 		/* The kernel's edge of the end of stream may have been told while the ring had
 		 * bytes: it is told again if it stands. */
-		if (pl_peer_gone(item->fd))
+		if (pl_ep_named(item) && pl_peer_gone(item->fd))
 			pl_ep_tell_again(item);
 		return true;
 	}
@@ -278,7 +280,8 @@ static int merge(struct pl_ep_set *set, struct epoll_event *events, int have,
 	for (i = 0; i < count; i++) {
 		if (more[i].data.u64 == KICK_DATA)
 			continue;
-		pl_ep_disarm(set, more[i].data.u64);
+		if (pl_ep_disarm(set, more[i].data.u64))
+			continue;
 		if (shmt_load_relaxed(&set->edge) && (more[i].events & IN_EVENTS))
 			pl_ep_data_each((uint32_t)(set - pl_ep_sets), more[i].data.u64,
 					told_by_kernel);
