@@ -178,9 +178,10 @@ static bool is_coming_back(const struct coloc_local_shared *local)
 {
 	if (!shmt_load_acquire(&pl.removable))
 		return false;
-	if (shmt_load_relaxed(&local->region_attach))
+	if (shmt_load(&local->region_attach))
 		return pl_gate.line && !pl_gate_attach();
-	return shmt_load_relaxed(&local->draining);
+	/* The agent says first that it is back, then that it drains no more: one of us sees it. */
+	return shmt_load(&local->draining) || shmt_load(&local->region_attach);
 }
 
 enum pl_kind pl_classify(int fd, enum pl_kind was, struct coloc_record_shared **ret_rec)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* t.c - checks, content, pairs and warm-up; see t.h */
 
+#include <execinfo.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <time.h>
 
@@ -9,6 +11,27 @@
 #define PIECE	     16384u /* fits into any socket buffer: one thread can hold both ends */
 #define WARM_MS	     5000   /* longest warm-up in mode ring */
 #define WARM_BACK_MS 100    /* in mode back the agent may be drained at any moment */
+
+/* What ends a test that takes too long: where was it? The offsets are for addr2line. */
+static void on_term(int number)
+{
+	void *frames[32];
+	char line[64];
+	const int length = snprintf(line, sizeof(line), "pid %d is ended at\n", (int)getpid());
+
+	(void)!write(STDERR_FILENO, line, (size_t)length);
+	backtrace_symbols_fd(frames, backtrace(frames, 32), STDERR_FILENO);
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+__attribute__((constructor)) static void tell_where_ended(void)
+{
+	void *frame;
+
+	(void)backtrace(&frame, 1); /* loads what it needs */
+	signal(SIGTERM, on_term);
+}
 
 enum t_mode t_mode(void)
 {
