@@ -2,9 +2,9 @@
 /*
  * epdata.c - which items may an event of the kernel's be of? It carries the program's data alone.
  *
- * Chains of items by set and data. They change under items_lock, and are walked without one: items
- * are never unmapped, and a walk that a change leads astray ends after so many steps. What is found
- * is a guess that the caller checks.
+ * Chains of items by set and data. They change under pl_ep_items_lock, and are walked without one:
+ * items are never unmapped, and a walk that a change leads astray ends after so many steps. What is
+ * found is a guess that the caller checks.
  */
 #include "epset_items.h"
 

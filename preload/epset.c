@@ -7,12 +7,9 @@
  * left on a ring: each look takes every item once from its front and puts it back behind, so no
  * stream starves another. An item that is removed while queued is freed when its turn comes.
  *
- * Locks: items_lock for the lists of owners, then set->lock for the queue and the item's fields,
- * then free_lock for the free items.
- * Neither is held in a system call but for the kernel's own epoll_ctl of a disarmed ONESHOT.
- *
- * Waking a sleeper of this process: an always-readable eventfd is re-armed (ONESHOT) in its set,
- * which makes the kernel look again; its event carries KICK_DATA and is never reported.
+ * Locks: pl_ep_items_lock for the lists of owners, then set->lock for the queue and the item's
+ * fields, then free_lock for the free items. Neither is held in a system call but for the kernel's
+ * own epoll_ctl of a disarmed ONESHOT.
  */
 #include "epset_items.h"
 
@@ -32,10 +29,8 @@ struct pl_ep_set *pl_ep_sets;
 static uint32_t *number_items; /* by descriptor: items of numbers that are no streams yet */
 static uint32_t items_free, items_top, sets_top;
 __thread uint32_t pl_ep_busy;
-static uint64_t items_lock; /* atomic */
-static uint64_t free_lock;  /* atomic; the last of the three */
-static int kick_fd;	    /* atomic; 0 = not made */
-static uint32_t sleeping;   /* atomic; threads asleep in any set */
+uint64_t pl_ep_items_lock; /* atomic */
+static uint64_t free_lock; /* atomic; the last of the three */
 
 static void *reserve(size_t bytes)
 {
@@ -53,7 +48,7 @@ static bool ready_to_remember(void)
 
 	if (shmt_load_acquire(&number_items))
 		return true;
-	lock = pl_lock(&items_lock);
+	lock = pl_lock(&pl_ep_items_lock);
 	if (!number_items) {
 		pl_ep_items = reserve(ITEMS_MAX * sizeof(*pl_ep_items));
 		pl_ep_sets = reserve(SETS_MAX * sizeof(*pl_ep_sets));
@@ -61,7 +56,7 @@ static bool ready_to_remember(void)
 			shmt_store_release(&number_items,
 					   (uint32_t *)reserve(PL_FD_MAX * sizeof(*number_items)));
 	}
-	pl_unlock(&items_lock, lock);
+	pl_unlock(&pl_ep_items_lock, lock);
 	return number_items;
 }
 
@@ -69,8 +64,8 @@ void pl_epset_forked(void)
 {
 	uint32_t i;
 
-	items_lock = free_lock = 0;
-	sleeping = 0;
+	pl_ep_items_lock = free_lock = 0;
+	pl_ep_kick_forked();
 	if (!number_items)
 		return;
 	for (i = 0; i < sets_top; i++) {
@@ -140,7 +135,7 @@ uint32_t pl_ep_dequeue(struct pl_ep_set *set)
 	return n;
 }
 
-/* Under items_lock; @link points at the number of the item. */
+/* Under pl_ep_items_lock; @link points at the number of the item. */
 static void remove_item(uint32_t *link)
 {
 	const uint32_t n = *link;
@@ -164,10 +159,10 @@ void pl_epset_drop(uint32_t *list)
 
 	if (!shmt_load(list))
 		return;
-	lock = pl_lock(&items_lock);
+	lock = pl_lock(&pl_ep_items_lock);
 	while (*list)
 		remove_item(list);
-	pl_unlock(&items_lock, lock);
+	pl_unlock(&pl_ep_items_lock, lock);
 }
 
 bool pl_epset_has(int fd)
@@ -189,9 +184,9 @@ bool pl_epset_adopt(int fd, struct pl_stream *s)
 	if (!shmt_load_acquire(&number_items))
 		return false;
 	/* Whoever holds it may have found no stream at the number, and add an item of it. */
-	lock = pl_lock(&items_lock);
+	lock = pl_lock(&pl_ep_items_lock);
 	if (!number_items[fd]) {
-		pl_unlock(&items_lock, lock);
+		pl_unlock(&pl_ep_items_lock, lock);
 		return false;
 	}
 	for (n = number_items[fd]; n; n = pl_ep_items[n - 1].next)
@@ -200,7 +195,7 @@ bool pl_epset_adopt(int fd, struct pl_stream *s)
 		;
 	*link = number_items[fd];
 	number_items[fd] = 0;
-	pl_unlock(&items_lock, lock);
+	pl_unlock(&pl_ep_items_lock, lock);
 	return true;
 }
 
@@ -262,7 +257,7 @@ void pl_epset_close(uint32_t number)
 	if (shmt_sub(&set->refs, 1) != 1)
 		return;
 	shmt_store(&set->refs, 1); /* until its items are gone */
-	lock = pl_lock(&items_lock);
+	lock = pl_lock(&pl_ep_items_lock);
 	for (i = 0; shmt_load(&set->filled) && i < items_top; i++) {
 		struct pl_ep_item *item = &pl_ep_items[i];
 		uint32_t *link;
@@ -292,7 +287,7 @@ void pl_epset_close(uint32_t number)
 		pl_ep_free_item(n);
 	}
 	pl_unlock(&set->lock, set_lock);
-	pl_unlock(&items_lock, lock);
+	pl_unlock(&pl_ep_items_lock, lock);
 	shmt_store(&set->refs, 0);
 }
 
@@ -356,7 +351,7 @@ bool pl_epset_awake(struct pl_stream *s)
 		return true;
 	if (pl_ep_busy) /* a handler, in the midst of its thread's look */
 		return false;
-	lock = pl_lock(&items_lock);
+	lock = pl_lock(&pl_ep_items_lock);
 	if (lock == PL_LOCK_NESTED) /* the same, of its change */
 		return false;
 	shmt_store(&s->awake, 1);
@@ -368,63 +363,8 @@ bool pl_epset_awake(struct pl_stream *s)
 			pl_ep_enqueue(set, n);
 		pl_unlock(&set->lock, set_lock);
 	}
-	pl_unlock(&items_lock, lock);
+	pl_unlock(&pl_ep_items_lock, lock);
 	return true;
-}
-
-void pl_epset_sleep(uint32_t number, int sleepers)
-{
-	shmt_add(&pl_ep_sets[number].sleepers, (uint32_t)sleepers);
-	shmt_add(&sleeping, (uint32_t)sleepers);
-}
-
-/* Whoever sleeps anywhere may do so in a set that this one is in. */
-static bool has_sleepers(const struct pl_ep_set *set)
-{
-	return shmt_load(&set->sleepers) || (shmt_load(&set->inside) && shmt_load(&sleeping));
-}
-
-bool pl_epset_sleepers(struct pl_stream *s)
-{
-	uint32_t n;
-
-	/* Items are never unmapped; a list that changes under us belongs to an epoll_ctl under way,
-	 * which looks at the stream itself when it is done. */
-	for (n = shmt_load(&s->items); n; n = shmt_load_relaxed(&pl_ep_items[n - 1].next))
-		if (has_sleepers(&pl_ep_sets[pl_ep_items[n - 1].set]))
-			return true;
-	return false;
-}
-
-static void kick_set(struct pl_ep_set *set)
-{
-	struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = KICK_DATA};
-	const int saved = errno;
-	int fd = shmt_load(&kick_fd);
-
-	if (!fd) {
-		fd = pl_fd_high(pl_real.eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
-		if (fd < 0)
-			return;
-		if (!shmt_cas(&kick_fd, 0, fd)) {
-			pl_real.close(fd);
-			fd = shmt_load(&kick_fd);
-		}
-	}
-	if (pl_real.epoll_ctl(set->epfd, EPOLL_CTL_MOD, fd, &event) < 0 && errno == ENOENT)
-		(void)pl_real.epoll_ctl(set->epfd, EPOLL_CTL_ADD, fd, &event);
-	errno = saved;
-}
-
-void pl_epset_kick(struct pl_stream *s)
-{
-	const enum pl_lock_result lock = pl_lock(&items_lock);
-	uint32_t n;
-
-	for (n = s->items; n; n = pl_ep_items[n - 1].next)
-		if (has_sleepers(&pl_ep_sets[pl_ep_items[n - 1].set]))
-			kick_set(&pl_ep_sets[pl_ep_items[n - 1].set]);
-	pl_unlock(&items_lock, lock);
 }
 
 bool pl_ep_named(const struct pl_ep_item *item)
@@ -473,23 +413,13 @@ bool pl_ep_disarm(struct pl_ep_set *set, uint64_t data)
 
 void pl_epset_tell_again(struct pl_stream *s)
 {
-	const enum pl_lock_result lock = pl_lock(&items_lock);
+	const enum pl_lock_result lock = pl_lock(&pl_ep_items_lock);
 	uint32_t n;
 
 	for (n = s->items; n; n = pl_ep_items[n - 1].next)
 		if ((pl_ep_items[n - 1].events & EPOLLET) && (pl_ep_items[n - 1].events & EPOLLOUT))
 			pl_ep_tell_again(&pl_ep_items[n - 1]);
-	pl_unlock(&items_lock, lock);
-}
-
-bool pl_epset_own_fd(int fd)
-{
-	return fd && fd == shmt_load_relaxed(&kick_fd);
-}
-
-bool pl_epset_vacate(int fd)
-{
-	return !pl_epset_own_fd(fd) || pl_fd_vacate(&kick_fd, fd);
+	pl_unlock(&pl_ep_items_lock, lock);
 }
 
 /* ---- epoll_ctl ---------------------------------------------------------------------------------
@@ -500,13 +430,13 @@ static bool change_nested(struct pl_ep_set *set, int op, uint32_t inner,
 			  const struct epoll_event *event)
 {
 	const uint32_t wanted = op == EPOLL_CTL_ADD ? 0 : inner + 1;
-	const enum pl_lock_result lock = pl_lock(&items_lock);
+	const enum pl_lock_result lock = pl_lock(&pl_ep_items_lock);
 	unsigned int i;
 
 	for (i = 0; i < NESTED_MAX && set->nested[i].set != wanted; i++)
 		;
 	if (i == NESTED_MAX) {
-		pl_unlock(&items_lock, lock);
+		pl_unlock(&pl_ep_items_lock, lock);
 		return op != EPOLL_CTL_ADD;
 	}
 	if (op != EPOLL_CTL_DEL) {
@@ -516,10 +446,10 @@ static bool change_nested(struct pl_ep_set *set, int op, uint32_t inner,
 	set->nested[i].set = op == EPOLL_CTL_DEL ? 0 : inner + 1;
 	if (op != EPOLL_CTL_MOD)
 		shmt_add(&pl_ep_sets[inner].inside, op == EPOLL_CTL_DEL ? -1u : 1u);
-	pl_unlock(&items_lock, lock);
+	pl_unlock(&pl_ep_items_lock, lock);
 	/* Something may lie in a ring of the inner one: who sleeps here looks. */
-	if (op != EPOLL_CTL_DEL && has_sleepers(set))
-		kick_set(set);
+	if (op != EPOLL_CTL_DEL && pl_ep_sleepers(set))
+		pl_ep_kick(set);
 	return true;
 }
 
@@ -530,7 +460,7 @@ static void show_stream(struct pl_stream *s)
 	pl_ready_left(s);
 }
 
-/* Points at the item of a number in a set, or at 0; under items_lock. */
+/* Points at the item of a number in a set, or at 0; under pl_ep_items_lock. */
 static uint32_t *link_of(int set, int fd, struct pl_stream *s)
 {
 	uint32_t *link = owner_list(fd, s);
@@ -553,11 +483,11 @@ bool pl_epset_knows(int epfd, int fd, bool quiet)
 	s = pl_stream_get(fd);
 	if (!s)
 		return false;
-	lock = pl_lock(&items_lock);
+	lock = pl_lock(&pl_ep_items_lock);
 	n = *link_of(number, fd, s);
 	if (n && quiet && !pl_ep_items[n - 1].quiet)
 		n = 0;
-	pl_unlock(&items_lock, lock);
+	pl_unlock(&pl_ep_items_lock, lock);
 	pl_stream_put(s);
 	return n;
 }
@@ -591,12 +521,12 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 			pl_stream_stay(s, COLOC_REASON_TABLE_FULL);
 		goto out;
 	}
-	lock = pl_lock(&items_lock);
+	lock = pl_lock(&pl_ep_items_lock);
 	if (!s && PL_ENTRY_KIND(pl_fd_entry(fd)) == PL_STREAM) {
 		/* Another thread has just looked. */
-		pl_unlock(&items_lock, lock);
+		pl_unlock(&pl_ep_items_lock, lock);
 		s = pl_stream_get(fd);
-		lock = pl_lock(&items_lock);
+		lock = pl_lock(&pl_ep_items_lock);
 	}
 	link = link_of(number, fd, s);
 	if (op == EPOLL_CTL_DEL) {
@@ -607,7 +537,7 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 		if (!n) {
 			n = new_item();
 			if (!n) {
-				pl_unlock(&items_lock, lock);
+				pl_unlock(&pl_ep_items_lock, lock);
 				if (s)
 					pl_stream_stay(s, COLOC_REASON_TABLE_FULL);
 				goto out;
@@ -630,7 +560,7 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 		pl_ep_data_add(n);
 		pl_ep_items[n - 1].quiet = pl_ep_items[n - 1].stale = 0;
 	}
-	pl_unlock(&items_lock, lock);
+	pl_unlock(&pl_ep_items_lock, lock);
 	if (s && op != EPOLL_CTL_DEL) {
 		if (event->events & IN_EVENTS)
 			pl_stream_waits(s, fd);

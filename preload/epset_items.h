@@ -56,17 +56,26 @@ extern struct pl_ep_set *pl_ep_sets;
  */
 extern __thread uint32_t pl_ep_busy __attribute__((tls_model("initial-exec")));
 
+/* For the lists of owners, and which set is in which; before a set's lock. */
+extern uint64_t pl_ep_items_lock;
+
 /* The queue of awake items; under the set's lock. */
 void pl_ep_enqueue(struct pl_ep_set *set, uint32_t n);
 uint32_t pl_ep_dequeue(struct pl_ep_set *set);
 void pl_ep_free_item(uint32_t n);
 
-/* By data (epdata.c). Both under items_lock, while set and data of the item are right. */
+/* By data (epdata.c). Both under pl_ep_items_lock, while set and data of the item are right. */
 bool pl_ep_data_init(void);
 void pl_ep_data_add(uint32_t n);
 void pl_ep_data_drop(uint32_t n);
 /** pl_ep_data_each() - called with what may be items of @data in @set; no lock */
 void pl_ep_data_each(uint32_t set, uint64_t data, void (*visit)(const struct pl_ep_item *item));
+
+/* Sleepers (epkick.c). Whoever sleeps anywhere may do so in a set that this one is in. */
+bool pl_ep_sleepers(const struct pl_ep_set *set);
+/** pl_ep_kick() - wake them: they look again */
+void pl_ep_kick(struct pl_ep_set *set);
+void pl_ep_kick_forked(void);
 
 /**
  * pl_ep_disarm() - the kernel has told of @data: a ONESHOT item of it is disarmed now

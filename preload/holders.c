@@ -421,14 +421,8 @@ void pl_streams_fork_child(void)
 
 static void end_visit(struct pl_stream *s, int fd)
 {
-	bool last;
-
-	if (!shmt_load(&s->held_by))
-		return;
-	last = let_go(s);
-	if (last && has_unread(s))
-		reset_on_close(fd);
-	tell_end(s, last);
+	if (shmt_load(&s->held_by))
+		pl_stream_last_close(s, fd);
 }
 
 void pl_streams_end(void)

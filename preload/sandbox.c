@@ -20,7 +20,8 @@ static struct left {
 	size_t at, end;
 } lefts[MOST];
 
-static bool has_unread(struct pl_stream *s)
+/* Unread, or certain to come. */
+static bool is_due(struct pl_stream *s)
 {
 	uint64_t ctl;
 
@@ -45,7 +46,7 @@ static void take_along(struct pl_stream *s, int fd)
 	if (pl_sandbox_left == MOST)
 		return;
 	*left = (struct left){.fd = fd};
-	while (has_unread(s)) {
+	while (is_due(s)) {
 		char *more = realloc(left->bytes, left->end + PIECE);
 		const struct iovec iov = {more ? more + left->end : NULL, PIECE};
 		struct pl_vec v;

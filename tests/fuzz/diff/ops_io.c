@@ -180,8 +180,8 @@ static bool would_wait(const struct recv *r, uint64_t unread, uint64_t len, bool
 }
 
 /*
- * What its sender's kernel holds back ends a time-out, or comes to a sleeper that the kernel does not
- * wake: of one that wants less than the low-water mark it takes no notice (tcp_data_ready).
+ * What its sender's kernel holds back ends a time-out, or comes to a sleeper that the kernel does
+ * not wake: of one that wants less than the low-water mark it takes no notice (tcp_data_ready).
  */
 static bool minds_delay(const struct recv *r)
 {
