@@ -8,9 +8,13 @@
 #define FAILS_MAX      7u
 #define MORE_MAX       18u	/* streams that make a wait longer */
 #define ASK_AFTER_NS   2000u	/* a spin gives way once: do others want the processor? */
+#define ASKS	       8u	/* so many spins ask after they were seen to */
 #define YIELD_AFTER_NS 50000u	/* it does so at each turn from then on */
 #define TURN_NS	       2000u	/* of a turn that gives way; what is longer others have used */
 #define LOST_NS	       2000000u /* when they have used so much it was no wait but a sleep */
+
+/* Spins of this thread that may still ask. */
+static __thread uint32_t asks_left __attribute__((tls_model("initial-exec")));
 
 uint32_t pl_note_cpu(uint32_t *shared_cpu)
 {
@@ -57,11 +61,12 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 bool pl_spin_more_slow(struct pl_spin *spin)
 {
 	const uint64_t before = pl_now_ns();
-	const bool asks = !spin->asked && before - spin->begin_ns > ASK_AFTER_NS;
+	const bool asks = !spin->asked && asks_left && before - spin->begin_ns > ASK_AFTER_NS;
 	uint64_t now = before;
 
 	if (spin->yields || asks) {
 		spin->asked = true;
+		asks_left -= asks;
 		sched_yield();
 		spin->turns = (spin->turns | 31) + 1;
 		now = pl_now_ns();
@@ -71,6 +76,8 @@ bool pl_spin_more_slow(struct pl_spin *spin)
 			if (now - spin->begin_ns < LOST_NS)
 				spin->until_ns += now - before - TURN_NS;
 		}
+		if (now - before > YIELD_AFTER_NS)
+			asks_left = ASKS;
 	}
 	spin->yields |= now - spin->begin_ns > YIELD_AFTER_NS;
 	return now < spin->until_ns;

@@ -50,7 +50,7 @@ change[lost-tail]='/^int64_t shmt_rx_avail(/,/^}/ s/(int64_t)used;/SHMT_CTL_MODE
 
 # Bad memory of a caller, while a ring has bytes for it.
 file[wrong-errno]=preload/rx.c
-change[wrong-errno]='/^static ssize_t copy_out(/,/^}/ s/-EFAULT/-EINVAL/'
+change[wrong-errno]='/^ssize_t pl_rx_copy_out(/,/^}/ s/-EFAULT/-EINVAL/'
 
 # A stream that is left on a ring is not looked at for its edge-triggered items.
 file[missed-edge]=preload/epset.c
