@@ -2,19 +2,33 @@
 #include "wait.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 
 #include "clock.h"
 
 #define FAILS_MAX      7u
 #define MORE_MAX       18u	/* streams that make a wait longer */
 #define ASK_AFTER_NS   2000u	/* a spin gives way once: do others want the processor? */
-#define ASKS	       8u	/* so many spins ask after they were seen to */
 #define YIELD_AFTER_NS 50000u	/* it does so at each turn from then on */
 #define TURN_NS	       2000u	/* of a turn that gives way; what is longer others have used */
 #define LOST_NS	       2000000u /* when they have used so much it was no wait but a sleep */
 
-/* Spins of this thread that may still ask. */
-static __thread uint32_t asks_left __attribute__((tls_model("initial-exec")));
+/* Of this thread: when a spin asks, and how often others had taken the processor by the last time.
+ */
+static __thread uint64_t ask_after_ns __attribute__((tls_model("initial-exec"))) = ASK_AFTER_NS;
+static __thread long pushed_out __attribute__((tls_model("initial-exec")));
+
+/* A yield that took long: did others run, or was it slow for another reason (a tracer)? */
+static bool others_ran(void)
+{
+	const long before = pushed_out;
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_THREAD, &usage) < 0)
+		return true;
+	pushed_out = usage.ru_nivcsw;
+	return pushed_out != before;
+}
 
 uint32_t pl_note_cpu(uint32_t *shared_cpu)
 {
@@ -50,6 +64,7 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 			  ((1u << (fails < FAILS_MAX ? fails - 1 : FAILS_MAX - 1)) - 1)))
 		return;
 	spin->yields = pl_same_cpu(s, cpu, shmt_load_relaxed(&s->rx.shared->s_cpu));
+	spin->asked = spin->yields;
 	budget_ns = 1000 * (uint64_t)(spin->yields ? pl_setting(wait_spin_samecpu_us)
 						   : pl_setting(wait_spin_us));
 	if (!budget_ns)
@@ -61,23 +76,28 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 bool pl_spin_more_slow(struct pl_spin *spin)
 {
 	const uint64_t before = pl_now_ns();
-	const bool asks = !spin->asked && asks_left && before - spin->begin_ns > ASK_AFTER_NS;
+	const bool asks = !spin->asked && (spin->yields || before - spin->begin_ns > ask_after_ns);
 	uint64_t now = before;
 
 	if (spin->yields || asks) {
+		bool others;
+
 		spin->asked = true;
-		asks_left -= asks;
 		sched_yield();
 		spin->turns = (spin->turns | 31) + 1;
 		now = pl_now_ns();
+		others = now - before > TURN_NS && (!asks || others_ran());
+		if (asks && others)
+			ask_after_ns =
+				ask_after_ns / 4 > ASK_AFTER_NS ? ask_after_ns / 4 : ASK_AFTER_NS;
+		else if (asks && ask_after_ns < YIELD_AFTER_NS)
+			ask_after_ns *= 2;
 		/* Others have run: that has cost us nothing. */
-		if (now - before > TURN_NS) {
+		if (others) {
 			spin->yields = true;
 			if (now - spin->begin_ns < LOST_NS)
 				spin->until_ns += now - before - TURN_NS;
 		}
-		if (now - before > YIELD_AFTER_NS)
-			asks_left = ASKS;
 	}
 	spin->yields |= now - spin->begin_ns > YIELD_AFTER_NS;
 	return now < spin->until_ns;

@@ -7,11 +7,11 @@
  * opened again. So: up to wait.spin_us, and half of that more for each further stream, ten times at
  * most. It gives way at each turn after a while; from the beginning where both ends were last seen
  * on one processor of one kernel; and as soon as giving way once has shown that others want the
- * processor, which is asked early by the next spins of a thread that has seen others use it for
- * long: two ends that answer at once make no system call. The time that others then use does not
- * count, for it costs nothing, as long as it is not so much that this was no wait any more. A
- * stream whose spins keep failing spins at every 2nd, 4th ... 64th wait only, until one succeeds; a
- * spin that lost the processor for long has failed.
+ * processor. That is asked the later the more often nobody did: two ends that answer at once make
+ * no system call. The time that others then use does not count, for it costs nothing, as long as it
+ * is not so much that this was no wait any more. A stream whose spins keep failing spins at every
+ * 2nd, 4th ... 64th wait only, until one succeeds; a spin that lost the processor for long has
+ * failed.
  */
 #ifndef PL_WAIT_H
 #define PL_WAIT_H
