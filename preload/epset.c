@@ -367,13 +367,6 @@ bool pl_epset_awake(struct pl_stream *s)
 	return true;
 }
 
-bool pl_ep_named(const struct pl_ep_item *item)
-{
-	const uint64_t entry = pl_fd_entry(item->fd);
-
-	return PL_ENTRY_KIND(entry) == PL_STREAM && pl_stream_at(PL_ENTRY_INDEX(entry)) == item->s;
-}
-
 /* Setting the same again makes the kernel look whether the number is ready: an edge told once more.
  */
 void pl_ep_tell_again(const struct pl_ep_item *item)
@@ -381,7 +374,7 @@ void pl_ep_tell_again(const struct pl_ep_item *item)
 	struct epoll_event event = {.events = item->events, .data.u64 = item->data};
 
 	/* A ONESHOT item is armed by its program alone. */
-	if (!(item->events & EPOLLONESHOT) && pl_ep_named(item))
+	if (!(item->events & EPOLLONESHOT) && pl_stream_is_at(item->s, item->fd))
 		(void)pl_real.epoll_ctl(pl_ep_sets[item->set].epfd, EPOLL_CTL_MOD, item->fd,
 					&event);
 }
@@ -408,6 +401,7 @@ bool pl_ep_disarm(struct pl_ep_set *set, uint64_t data)
 		item->stale = 0;
 	}
 	pl_unlock(&set->lock, lock);
+	/* Where several carry the same data nobody knows of which one it was. */
 	return found == 1 && stale;
 }
 

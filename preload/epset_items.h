@@ -13,7 +13,7 @@
 
 struct pl_ep_item {
 	uint32_t set;
-	int fd;
+	int fd; /* closed while the socket has another it names nothing here, or another stream */
 	uint32_t next;	     /* in its owner's list, 1 + number */
 	uint32_t queue_next; /* in its set's queue, 1 + number */
 	uint32_t events;     /* as the kernel has them now */
@@ -82,12 +82,6 @@ void pl_ep_kick_forked(void);
  * Return: it was before, and the program is not to hear of it again
  */
 bool pl_ep_disarm(struct pl_ep_set *set, uint64_t data);
-
-/**
- * pl_ep_named() - does its number name its stream still? One that was closed stays in the set while
- * the socket has another; no call can name it there, and its number may be another's by now.
- */
-bool pl_ep_named(const struct pl_ep_item *item);
 
 /** pl_ep_tell_again() - set the same events again: the kernel looks whether the number is ready */
 void pl_ep_tell_again(const struct pl_ep_item *item);

@@ -75,7 +75,7 @@ static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_
 		/* Reported once: with all that is so, as the kernel does it. */
 		event->events |= kernel_events(item);
 		item->events &= EPOLLET | EPOLLONESHOT;
-		item->stale = !pl_ep_named(item);
+		item->stale = !pl_stream_is_at(item->s, item->fd);
 		/* With no events it would still tell of a hang-up. */
 		item->quiet = !item->stale &&
 			      pl_real.epoll_ctl(set->epfd, EPOLL_CTL_DEL, item->fd, NULL) == 0;
@@ -111,7 +111,7 @@ static bool settle_item(struct pl_ep_item *item)
 	if (SHMT_CTL_MODE(shmt_load(&item->s->rx.shared->ctl)) == SHMT_TCP) {
 		/* The kernel's edge of the end of stream may have been told while the ring had
 		 * bytes: it is told again if it stands. */
-		if (pl_ep_named(item) && pl_peer_gone(item->fd))
+		if (pl_stream_is_at(item->s, item->fd) && pl_peer_gone(item->fd))
 			pl_ep_tell_again(item);
 		return true;
 	}

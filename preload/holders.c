@@ -427,7 +427,6 @@ static void end_visit(struct pl_stream *s, int fd)
 
 void pl_streams_end(void)
 {
-	PL_IN_REGION;
 	pl_streams_each(end_visit);
 }
 

@@ -247,11 +247,10 @@ struct pl_stream *pl_stream_get_slow(int fd, uint64_t entry)
 
 static bool is_standard(const struct pl_stream *s)
 {
-	const uint64_t entry = PL_ENTRY(PL_STREAM, s->generation, index_of(s));
 	int fd;
 
 	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		if (pl_fd_entry(fd) == entry)
+		if (pl_stream_is_at(s, fd))
 			return true;
 	return false;
 }
@@ -313,16 +312,20 @@ static void release(struct pl_stream *s)
 	}
 }
 
+bool pl_stream_is_at(const struct pl_stream *s, int fd)
+{
+	return pl_fd_entry(fd) == PL_ENTRY(PL_STREAM, s->generation, index_of(s));
+}
+
 int pl_stream_any_fd(struct pl_stream *s)
 {
-	const uint64_t entry = PL_ENTRY(PL_STREAM, s->generation, index_of(s));
 	const uint32_t top = shmt_load(&pl_fdtable_top);
 	int fd = shmt_load_relaxed(&s->fd);
 
-	if (pl_fd_entry(fd) == entry)
+	if (pl_stream_is_at(s, fd))
 		return fd;
 	for (fd = 0; fd < (int)top; fd++)
-		if (pl_fd_entry(fd) == entry) {
+		if (pl_stream_is_at(s, fd)) {
 			shmt_store_relaxed(&s->fd, fd);
 			return fd;
 		}

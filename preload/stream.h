@@ -284,6 +284,9 @@ bool pl_stream_resync(struct pl_stream *s, int fd);
 /** pl_stream_recount() - the same while others may receive, in mode TCP; false: not now */
 bool pl_stream_recount(struct pl_stream *s, int fd);
 
+/** pl_stream_is_at() - does this descriptor name it? */
+bool pl_stream_is_at(const struct pl_stream *s, int fd);
+
 /** pl_stream_any_fd() - a descriptor of this process that names it, or -1 */
 int pl_stream_any_fd(struct pl_stream *s);
 
