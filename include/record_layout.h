@@ -231,7 +231,7 @@ struct coloc_local_shared {
 		uint32_t allow;
 	} rules[32];
 	uint64_t used[262144 / 64]; /* atomic; bit = record is not FREE; a hint for sweeps */
-	/* By process slot; the last one for fork children that have no slot yet. */
+	/* By process slot; the last one for those that the agent has not answered, or refused. */
 	struct coloc_gate_shared gates[COLOC_PROCS_MAX + 1] __attribute__((aligned(SHMT_LINE)));
 };
 

@@ -3,10 +3,13 @@
 
 __thread struct pl_gate pl_gate;
 
-/* By thread, so that threads of one process do not share a line; which one does not matter. */
+/*
+ * By thread, so that threads of one process do not share a line; which one does not matter. In the
+ * process's own slot: of a process that is killed inside the agent lowers the counts, by slot.
+ */
 static uint32_t *own_line(void)
 {
-	const uint32_t proc = shmt_load(&pl.proc);
+	const uint32_t proc = pl_process_number();
 	const uint64_t mix = (uint64_t)(uintptr_t)&pl_gate * 0x9e3779b97f4a7c15ull;
 
 	return &pl.local->gates[proc < COLOC_PROCS_MAX ? proc : COLOC_PROCS_MAX]
@@ -55,7 +58,7 @@ struct pl_gate pl_gate_sleep_slow(void)
 void pl_gate_wake_slow(const struct pl_gate *before)
 {
 	if (before->line)
-		count_in(before->line);
+		count_in(own_line());
 }
 
 void pl_gate_look_slow(void)

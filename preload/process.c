@@ -37,6 +37,7 @@ struct pl_process pl = {.proc = COLOC_PROCS_MAX};
 static char agent_path[SOCKET_PATH_BYTES];
 static int agent_fd = -1; /* atomic */
 static uint32_t welcomed; /* the connection has been answered */
+static uint32_t waited;	  /* atomic; for the answer to a HELLO */
 static uint64_t next_try_ns;
 static uint64_t agent_starts; /* of the local memory when we were welcomed */
 static uint32_t connect_lock; /* atomic */
@@ -289,6 +290,7 @@ static enum coloc_reason map_memories(const struct coloc_welcome_wire *welcome, 
 	if (pl.local) { /* the agent was restarted: same file, or we cannot follow it */
 		if (st.st_ino != local_ino)
 			return COLOC_REASON_AGENT_VERSION;
+		shmt_store(&pl.proc, welcome->proc);
 		map_region(pl.local, welcome, region_fd);
 		return COLOC_REASON_NONE;
 	}
@@ -304,6 +306,7 @@ static enum coloc_reason map_memories(const struct coloc_welcome_wire *welcome, 
 	pl.record_count = local->record_count;
 	pl.stash = (uint8_t *)local + local->stash_off;
 	pl.stash_bytes = local->stash_bytes;
+	shmt_store(&pl.proc, welcome->proc);
 	shmt_store_release(&pl.local, local);
 	shmt_store_release(&pl.removable, local->region_removable);
 	map_region(local, welcome, region_fd);
@@ -361,7 +364,6 @@ static bool take_welcome(void)
 	shmt_store(&welcomed, 1);
 	no_agent_said = COLOC_REASON_NONE;
 	shmt_store(&agent_starts, shmt_load_acquire(&pl.local->agent_starts));
-	shmt_store(&pl.proc, welcome.proc);
 	pl_streams_claim();
 	return true;
 }
@@ -415,19 +417,38 @@ struct coloc_local_shared *pl_process_agent(void)
 	return shmt_load_acquire(&pl.local);
 }
 
+/* Once in a process, and only if it was sent: an agent that is stopped holds nobody up for long. */
+static void await_answer(void)
+{
+	struct pollfd p = {.fd = shmt_load(&agent_fd), .events = POLLIN};
+	const uint64_t end_ns = pl_now_ns() + ANSWER_MS * 1000000ull;
+	const int saved = errno;
+	int n;
+
+	if (p.fd < 0 || shmt_load(&welcomed) || !shmt_cas(&waited, 0, 1))
+		return;
+	do
+		n = pl_real.poll(&p, 1, ANSWER_MS);
+	while (n < 0 && errno == EINTR && pl_now_ns() < end_ns);
+	if (n > 0)
+		(void)pl_process_agent();
+	errno = saved;
+}
+
 struct coloc_local_shared *pl_process_wait_agent(void)
 {
-	static uint32_t waited; /* atomic */
-	struct coloc_local_shared *local = shmt_load_acquire(&pl.local);
-	struct pollfd p = {.fd = shmt_load(&agent_fd), .events = POLLIN};
-	const int saved = errno;
+	if (!shmt_load_acquire(&pl.local))
+		await_answer();
+	return shmt_load_acquire(&pl.local);
+}
 
-	if (!local && p.fd >= 0 && shmt_cas(&waited, 0, 1)) {
-		if (pl_real.poll(&p, 1, ANSWER_MS) > 0)
-			local = pl_process_agent();
-	}
-	errno = saved;
-	return local;
+uint32_t pl_process_number(void)
+{
+	if (shmt_load(&pl.proc) == COLOC_PROCS_MAX)
+		(void)pl_process_agent();
+	if (shmt_load(&pl.proc) == COLOC_PROCS_MAX)
+		await_answer();
+	return shmt_load(&pl.proc);
 }
 
 void pl_process_tell(unsigned int type, uint32_t record, uint32_t generation)
@@ -502,6 +523,7 @@ void pl_process_fork_noticed(void)
 	connect_lock = 0;
 	disconnect(); /* our copy only: the parent's connection lives on */
 	shmt_store(&next_try_ns, 0);
+	waited = 0;
 	pl.proc = COLOC_PROCS_MAX;
 	pl_streams_forked();
 	pl_pollset_forked();

@@ -71,6 +71,13 @@ struct coloc_local_shared *pl_process_agent(void);
 /** pl_process_wait_agent() - the same, but waits for the answer: 1 s, once in the process's life */
 struct coloc_local_shared *pl_process_wait_agent(void);
 
+/**
+ * pl_process_number() - our slot in the agent's tables; COLOC_PROCS_MAX: none
+ *
+ * A fork child's is on its way: it is waited for like that. One load once it is there.
+ */
+uint32_t pl_process_number(void);
+
 /** pl_process_tell() - JOIN or CLOSED; lost silently without an agent (its sweep finds out) */
 void pl_process_tell(unsigned int type, uint32_t record, uint32_t generation);
 
