@@ -330,6 +330,7 @@ static int map_segment(struct pl_stream *s)
 	s->rx.shared = &seg->dir[1 - side];
 	s->rx.ring.data = data + (1 - side) * ring_bytes;
 	s->rx.ring.size = ring_bytes;
+	s->tx.seen = s->rx.seen = 0;
 	other = seg->end[1 - side].guest;
 	s->same_kernel = other < pl.region.guest_count &&
 			 pl.region.guests[other].kernel_id == pl.local->kernel_id;

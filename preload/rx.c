@@ -153,6 +153,47 @@ enum step {
 	STEP_GOT,    /* *ret bytes, or an error */
 };
 
+/* The @avail bytes at @tail are next. Under the lock. false: a handler of this thread took them */
+static bool take(struct pl_rx_call *c, uint64_t tail, uint64_t avail, ssize_t *ret)
+{
+	struct pl_stream *s = c->s;
+	const size_t room = c->v->total - c->done;
+	ssize_t n;
+
+	n = pl_rx_copy_out(c, &s->rx.ring, tail, avail < room ? (size_t)avail : room);
+	shmt_store_relaxed(&s->dry, 0);
+	if (n > 0 && pl_stream_lost(s, c->fd)) /* then that was nothing */
+		n = -ECONNRESET;
+	if (n > 0 && !(c->flags & MSG_PEEK)) {
+		if (!shmt_rx_consume(&s->rx, tail, (size_t)n))
+			return false;
+		shmt_count(&s->rec->rx.ring_bytes, (uint64_t)n);
+		shmt_count(&s->rec->rx.messages, 1);
+	}
+	*ret = n;
+	return true;
+}
+
+/* What an earlier look has seen is enough for this call: no look at what the sender writes. */
+static bool receive_seen(struct pl_rx_call *c, ssize_t *ret)
+{
+	struct pl_stream *s = c->s;
+	const uint64_t room = c->v->total - c->done;
+	enum pl_lock_result lock;
+	bool took = false;
+	uint64_t tail, ahead;
+
+	if (!room || shmt_rx_ahead(&s->rx, shmt_load_relaxed(&s->rx.shared->tail)) < room)
+		return false;
+	lock = pl_lock(&s->rec->rx.lock);
+	tail = shmt_load(&s->rx.shared->tail);
+	ahead = shmt_rx_ahead(&s->rx, tail);
+	if (ahead >= room && !pl_stashed(s))
+		took = take(c, tail, ahead, ret);
+	pl_unlock(&s->rec->rx.lock, lock);
+	return took;
+}
+
 /* Modes RING and LEAVING, one look under the lock. */
 static enum step receive_ring(struct pl_rx_call *c, uint64_t *ctl, ssize_t *ret)
 {
@@ -163,8 +204,6 @@ static enum step receive_ring(struct pl_rx_call *c, uint64_t *ctl, ssize_t *ret)
 	uint64_t tail, missing;
 	int64_t avail;
 	uint32_t inside;
-	size_t room;
-	ssize_t n;
 
 	c->left_tcp = true;
 	/* The tail first: a handler that consumes after this makes our move of it fail. */
@@ -217,20 +256,9 @@ static enum step receive_ring(struct pl_rx_call *c, uint64_t *ctl, ssize_t *ret)
 			step = STEP_GOT;
 		}
 	} else if (avail > 0) {
-		room = c->v->total - c->done;
-		n = pl_rx_copy_out(c, &s->rx.ring, tail,
-				   (uint64_t)avail < room ? (size_t)avail : room);
-		shmt_store_relaxed(&s->dry, 0);
-		if (n > 0 && pl_stream_lost(s, c->fd)) /* then that was nothing */
-			n = -ECONNRESET;
-		if (n > 0 && !(c->flags & MSG_PEEK)) {
-			if (!shmt_rx_consume(&s->rx, tail, (size_t)n))
-				goto out; /* a handler of this thread took them */
-			shmt_count(&rx->ring_bytes, (uint64_t)n);
-			shmt_count(&rx->messages, 1);
-		}
-		*ret = n;
-		step = STEP_GOT;
+		if (!missing)
+			shmt_rx_seen(&s->rx, *ctl);
+		step = take(c, tail, (uint64_t)avail, ret) ? STEP_GOT : STEP_AGAIN;
 	} else if (lock == PL_LOCK_NESTED) {
 		/* What we interrupted goes on with this ring run: not to be ended under it. */
 		*ret = -EAGAIN;
@@ -282,6 +310,8 @@ static ssize_t receive_once(struct pl_rx_call *c)
 	for (;;) {
 		if (pl_stashed(s))
 			return -ESTALE;
+		if (receive_seen(c, &n))
+			return n;
 		ctl = shmt_load(&s->rx.shared->ctl);
 		/* No word of a direction that was attached is 0. */
 		if (PL_UNLIKELY(!ctl) && pl_stream_lost(s, c->fd))

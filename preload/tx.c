@@ -222,7 +222,10 @@ static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 		if (lock == PL_LOCK_NESTED ||
 		    (shmt_load_relaxed(&s->tx.shared->flags) & PL_TX_LEAVE_FLAGS))
 			break;
-		space = shmt_tx_space(&s->tx, *ctl);
+		len = c->total - c->done;
+		if (len > PUBLISH_BYTES)
+			len = PUBLISH_BYTES;
+		space = shmt_tx_room(&s->tx, *ctl, len);
 		if (space <= 0) {
 			step = STEP_FULL;
 			if (space == 0)
@@ -235,9 +238,6 @@ static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 			step = STEP_ERROR;
 			break;
 		}
-		len = c->total - c->done;
-		if (len > PUBLISH_BYTES)
-			len = PUBLISH_BYTES;
 		if (len > (size_t)space)
 			len = (size_t)space;
 		n = fill(c, SHMT_CTL_VALUE(*ctl), len);

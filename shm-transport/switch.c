@@ -61,6 +61,18 @@ int64_t shmt_tx_space(const struct shmt_dir *dir, uint64_t ctl)
 	return used > dir->ring.size ? -EPROTO : (int64_t)(dir->ring.size - used);
 }
 
+int64_t shmt_tx_room(struct shmt_dir *dir, uint64_t ctl, uint64_t want)
+{
+	uint64_t used = SHMT_CTL_VALUE(ctl) - shmt_load_relaxed(&dir->seen);
+
+	if (used > dir->ring.size || dir->ring.size - used < want) {
+		/* X1 */
+		shmt_store_relaxed(&dir->seen, shmt_load_acquire(&dir->shared->tail));
+		used = SHMT_CTL_VALUE(ctl) - shmt_load_relaxed(&dir->seen);
+	}
+	return used > dir->ring.size ? -EPROTO : (int64_t)(dir->ring.size - used);
+}
+
 bool shmt_tx_publish(const struct shmt_dir *dir, uint64_t ctl, size_t len)
 {
 	/* X4 release, pairs with X5: the bytes are there before the head covers them. */
@@ -177,6 +189,18 @@ int64_t shmt_rx_avail(const struct shmt_dir *dir, uint64_t ctl, uint64_t tail)
 	const uint64_t used = SHMT_CTL_VALUE(ctl) - tail;
 
 	return used > dir->ring.size ? -EPROTO : (int64_t)used;
+}
+
+void shmt_rx_seen(struct shmt_dir *dir, uint64_t ctl)
+{
+	shmt_store_relaxed(&dir->seen, SHMT_CTL_VALUE(ctl));
+}
+
+uint64_t shmt_rx_ahead(const struct shmt_dir *dir, uint64_t tail)
+{
+	const uint64_t seen = shmt_load_relaxed(&dir->seen);
+
+	return seen > tail ? seen - tail : 0;
 }
 
 bool shmt_rx_consume(const struct shmt_dir *dir, uint64_t tail, size_t len)

@@ -24,6 +24,10 @@
 struct shmt_dir {
 	struct shmt_dir_shared *shared;
 	struct shmt_ring ring;
+	uint64_t
+		seen; /* relaxed; this end's last look at the other's index: S has seen the tail
+		       * there, R the head. As positions only grow it stays true, and saves the look
+		       * at a line that the other end writes all the time. 0 where this is made. */
 };
 
 /* ---- sender ---------------------------------------------------------------------------------- */
@@ -44,6 +48,12 @@ void shmt_tx_unopen(const struct shmt_dir *dir);
 
 /** shmt_tx_space() - free bytes of the ring when its head is that of @ctl; -EPROTO */
 int64_t shmt_tx_space(const struct shmt_dir *dir, uint64_t ctl);
+
+/**
+ * shmt_tx_room() - the same, when that much was seen to be free: at least @want, or all there is
+ * Under the lock: by it the reads of who looked last come before our writes.
+ */
+int64_t shmt_tx_room(struct shmt_dir *dir, uint64_t ctl, uint64_t want);
 
 /** shmt_tx_publish() - @len bytes copied in at the head of @ctl become R's
  * Return: true; false: the word has changed (R went to sleep, or a handler sent): nothing was
@@ -89,6 +99,17 @@ void shmt_rx_answer(const struct shmt_dir *dir, uint64_t ctl);
 
 /** shmt_rx_avail() - bytes to read when the word is @ctl (mode not TCP); -EPROTO */
 int64_t shmt_rx_avail(const struct shmt_dir *dir, uint64_t ctl, uint64_t tail);
+
+/** shmt_rx_seen() - there are bytes when the word is @ctl, and nothing comes before them: under the
+ * receive lock */
+void shmt_rx_seen(struct shmt_dir *dir, uint64_t ctl);
+
+/**
+ * shmt_rx_ahead() - bytes at @tail that are next whatever the word says by now
+ * A run ends only when all of it is read, and the next one begins where it ended: what was seen
+ * below a head and is not read yet can neither be taken back nor overtaken.
+ */
+uint64_t shmt_rx_ahead(const struct shmt_dir *dir, uint64_t tail);
 
 /** shmt_rx_consume() - move the tail from @tail by @len; false: a handler consumed, start over */
 bool shmt_rx_consume(const struct shmt_dir *dir, uint64_t tail, size_t len);

@@ -155,7 +155,7 @@ static ssize_t send_tcp(struct worker *me, const struct shmt_dir *dir, int fd, c
 }
 
 /* Modes WAKING and RING: bytes published, 0: full or to leave, -ESTALE */
-static ssize_t send_ring(struct worker *me, const struct shmt_dir *dir, const void *buf, size_t len)
+static ssize_t send_ring(struct worker *me, struct shmt_dir *dir, const void *buf, size_t len)
 {
 	struct way *way = &ground->way[me->way];
 	ssize_t n = -ESTALE;
@@ -169,7 +169,7 @@ static ssize_t send_ring(struct worker *me, const struct shmt_dir *dir, const vo
 	n = 0;
 	if (shmt_load(&dir->shared->flags) & NO_OPEN)
 		goto out;
-	space = shmt_tx_space(dir, ctl);
+	space = shmt_tx_room(dir, ctl, len);
 	T_CHECK(space >= 0);
 	if (space == 0)
 		goto out;
@@ -195,7 +195,7 @@ static void leave(struct way *way, const struct shmt_dir *dir)
 	drop_lock(&way->tx_lock);
 }
 
-static ssize_t send_some(struct worker *me, const struct shmt_dir *dir, int fd, const void *buf,
+static ssize_t send_some(struct worker *me, struct shmt_dir *dir, int fd, const void *buf,
 			 size_t len)
 {
 	ssize_t n;
@@ -229,7 +229,7 @@ static void sender(void *arg)
 {
 	struct worker *me = arg;
 	struct way *way = &ground->way[me->way];
-	const struct shmt_dir dir = direction(me->way);
+	struct shmt_dir dir = direction(me->way);
 	const int fd = me->way ? pair.b : pair.a;
 	uint8_t buf[PIECE_MAX];
 	uint64_t at = 0, goal;
@@ -272,8 +272,8 @@ static ssize_t receive_tcp(const struct shmt_dir *dir, int fd, void *buf, size_t
 }
 
 /* Modes RING and LEAVING, under the lock. -ESTALE: look again, -EBUSY: another one's bytes first */
-static ssize_t receive_ring(struct way *way, const struct shmt_dir *dir, int fd, void *buf,
-			    size_t len, bool wait, uint64_t *ret_ctl)
+static ssize_t receive_ring(struct way *way, struct shmt_dir *dir, int fd, void *buf, size_t len,
+			    bool wait, uint64_t *ret_ctl)
 {
 	const uint64_t tail = shmt_load(&dir->shared->tail);
 	const uint64_t ctl = shmt_load(&dir->shared->ctl);
@@ -299,6 +299,8 @@ static ssize_t receive_ring(struct way *way, const struct shmt_dir *dir, int fd,
 	}
 	T_CHECK(avail >= 0);
 	if (avail > 0) {
+		if (!missing)
+			shmt_rx_seen(dir, ctl);
 		if (len > (size_t)avail)
 			len = (size_t)avail;
 		shmt_ring_copy_out(&dir->ring, tail, buf, len);
@@ -312,8 +314,25 @@ empty:
 	return -ESTALE;
 }
 
+/* What an earlier look has seen, by whichever word there is now; 0: not enough of that. */
+static ssize_t receive_seen(struct way *way, const struct shmt_dir *dir, void *buf, size_t len)
+{
+	ssize_t n = 0;
+	uint64_t tail;
+
+	take_lock(&way->rx_lock, true);
+	tail = shmt_load(&dir->shared->tail);
+	if (shmt_rx_ahead(dir, tail) >= len) {
+		shmt_ring_copy_out(&dir->ring, tail, buf, len);
+		T_CHECK(shmt_rx_consume(dir, tail, len));
+		n = (ssize_t)len;
+	}
+	drop_lock(&way->rx_lock);
+	return n;
+}
+
 /* Bytes, 0 at the end, -EAGAIN without @wait */
-static ssize_t receive(struct worker *me, const struct shmt_dir *dir, int fd, void *buf, size_t len,
+static ssize_t receive(struct worker *me, struct shmt_dir *dir, int fd, void *buf, size_t len,
 		       bool wait)
 {
 	struct way *way = &ground->way[me->way];
@@ -322,6 +341,9 @@ static ssize_t receive(struct worker *me, const struct shmt_dir *dir, int fd, vo
 	ssize_t n;
 
 	for (;;) {
+		n = receive_seen(way, dir, buf, len);
+		if (n > 0)
+			return n;
 		ctl = shmt_load(&dir->shared->ctl);
 		if (SHMT_CTL_MODE(ctl) == SHMT_TCP) {
 			n = receive_tcp(dir, fd, buf, len, wait ? 0 : MSG_DONTWAIT);
@@ -388,7 +410,7 @@ static void receiver(void *arg)
 {
 	struct worker *me = arg;
 	struct way *way = &ground->way[me->way];
-	const struct shmt_dir dir = direction(me->way);
+	struct shmt_dir dir = direction(me->way);
 	const int fd = me->way ? pair.a : pair.b;
 	uint8_t buf[PIECE_MAX];
 	uint64_t at = 0, next[2] = {0};

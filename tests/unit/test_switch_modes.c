@@ -18,7 +18,7 @@ enum { SIZE = 4096 };
 
 static struct shmt_dir_shared shared;
 static uint8_t data[SIZE];
-static const struct shmt_dir dir = {&shared, {data, SIZE}};
+static const struct shmt_dir dir = {&shared, {data, SIZE}, 0};
 
 /* Attached, nothing consumed: the word is {1, TCP}, as attaching changes it. */
 static int make(void **state)
@@ -195,6 +195,31 @@ static void test_refuse(void **state)
 	assert_ctl(0, SHMT_WAKING);
 }
 
+/* What was seen of the other's index suffices, and no more is believed than that. */
+static void test_what_was_seen(void **state)
+{
+	struct shmt_dir sender = dir, receiver = dir;
+
+	(void)state;
+	shared.ctl = SHMT_CTL(0, SHMT_RING);
+	assert_int_equal(shmt_tx_room(&sender, shared.ctl, 10), SIZE);
+	assert_true(shmt_tx_publish(&sender, shared.ctl, 20));
+	assert_int_equal(shmt_rx_ahead(&receiver, 0), 0);
+	shmt_rx_seen(&receiver, shared.ctl);
+	assert_true(shmt_tx_publish(&sender, shared.ctl, 5));
+	assert_int_equal(shmt_rx_ahead(&receiver, 0), 20);
+	assert_true(shmt_rx_consume(&receiver, 0, 15));
+	assert_int_equal(shmt_rx_ahead(&receiver, 15), 5);
+	assert_int_equal(shmt_rx_ahead(&receiver, 25), 0); /* another process took those */
+	assert_int_equal(shmt_tx_room(&sender, shared.ctl, 10), SIZE - 25);
+	assert_int_equal(shmt_tx_room(&sender, shared.ctl, SIZE - 24), SIZE - 10);
+	assert_int_equal(shmt_tx_room(&sender, shared.ctl, 10), SIZE - 10);
+	/* Another process has filled it, by what it saw. */
+	assert_int_equal(shmt_tx_room(&sender, SHMT_CTL(15 + SIZE, SHMT_RING), 1), 0);
+	shared.tail = 14;
+	assert_int_equal(shmt_tx_room(&sender, SHMT_CTL(15 + SIZE, SHMT_RING), 1), -EPROTO);
+}
+
 static void test_impossible_positions(void **state)
 {
 	static const uint64_t tails[] = {1, 100, UINT64_MAX, 1ULL << 63, (UINT64_MAX >> 2) + 1};
@@ -223,6 +248,7 @@ int main(void)
 		cmocka_unit_test_setup(test_settle_and_publish, make),
 		cmocka_unit_test_setup(test_leave_waits_for_receivers, make),
 		cmocka_unit_test_setup(test_refuse, make),
+		cmocka_unit_test_setup(test_what_was_seen, make),
 		cmocka_unit_test_setup(test_impossible_positions, make),
 	};
 

@@ -37,7 +37,7 @@ static struct {
 
 static struct shmt_dir_shared shared;
 static uint8_t ring_bytes[RING];
-static const struct shmt_dir dir = {&shared, {ring_bytes, RING}};
+static const struct shmt_dir dir = {&shared, {ring_bytes, RING}, 0};
 static uint64_t by_ring, by_tcp, runs;
 
 static uint8_t byte_at(uint64_t at)
