@@ -17,6 +17,8 @@ VERSION := 0.1.0
 # make SAN=thread|address|undefined uses a folder of its own, so that variants never mix.
 SAN ?=
 O ?= build$(if $(SAN),/san-$(SAN))
+# However it was said: what is written down of who depends on whom names files by it.
+override O := $(patsubst $(CURDIR)/%,%,$(abspath $(O)))
 SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all))
 
 Q := $(if $(V),,@)

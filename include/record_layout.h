@@ -27,7 +27,7 @@
 #include "shmt_layout.h"
 
 #define COLOC_LOCAL_MAGIC   0x31434f4c4c4f4331ULL
-#define COLOC_LOCAL_VERSION 4u
+#define COLOC_LOCAL_VERSION 5u
 #define COLOC_RECORD_WINDOW 64u
 #define COLOC_PROCS_MAX	    256u
 #define COLOC_RECEIVERS_MAX 4u
@@ -90,12 +90,13 @@ struct coloc_record_tx_shared {
 	uint64_t ring_bytes; /* sent through the ring */
 	uint64_t tcp_bytes;  /* sent by TCP since the record was made */
 	uint64_t messages;
-	uint64_t switches;  /* times the ring was opened */
-	uint64_t last_ns;   /* when a message was last sent, on the shim's own clock */
+	uint64_t switches; /* times the ring was opened */
+	/* relaxed, under the lock; the direction's word as the last sender left it, mode RING:
+	 * nobody has published since. The receiver may have changed it. 0 = not known */
+	uint64_t word;
 	uint32_t in_kernel; /* atomic; senders inside a kernel send */
-	uint32_t gap_us;    /* smoothed gap between messages */
 	uint32_t opening;   /* atomic, under the lock; its holder is between opening and sending */
-	uint32_t reserved;
+	uint64_t reserved;
 };
 
 struct coloc_record_rx_shared {

@@ -25,6 +25,7 @@ static uint64_t monotonic_ns(void)
 
 #define CALIBRATE_AFTER_NS 4000000u
 #define BOTH_TICKS	   20000u /* some microseconds */
+#define TRIES		   100u	  /* to read both at one moment */
 
 static uint64_t start_tsc;
 static uint64_t scale; /* atomic; nanoseconds per tick, 32.32 fixed point; 0 = not yet, or no TSC */
@@ -42,10 +43,13 @@ static bool both(uint64_t *ret_tsc, uint64_t *ret_ns)
 
 void pl_clock_init(void)
 {
-	unsigned int a, b, c, d;
+	unsigned int a, b, c, d, tries = TRIES;
 
 	invariant = __get_cpuid(0x80000007, &a, &b, &c, &d) && (d & (1u << 8));
-	invariant &= both(&start_tsc, &start_ns);
+	/* A process's first call of the clock takes page faults, and longer than a moment. */
+	while (!both(&start_tsc, &start_ns) && --tries > 0)
+		;
+	invariant &= tries > 0;
 }
 
 uint64_t pl_now_ns(void)

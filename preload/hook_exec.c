@@ -276,7 +276,7 @@ static size_t empty_ring(struct pl_stream *s, int fd, char **ret)
 			room = have + queued;
 		}
 		iov = (struct iovec){buf + have, room - have};
-		if (!pl_vec_init(&v, &iov, 1, 0))
+		if (!pl_vec_one(&v, &iov, 0))
 			break;
 		n = pl_rx(s, fd, &v, MSG_DONTWAIT, NULL);
 		if (n <= 0)

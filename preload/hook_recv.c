@@ -31,14 +31,14 @@ static ssize_t receive(struct pl_stream *s, int fd, void *buf, size_t len, int f
 	struct pl_vec v;
 	ssize_t rc = 0;
 
-	*pass = !pl_vec_init(&v, &iov, 1, flags);
+	*pass = !pl_vec_one(&v, &iov, flags);
 	if (!*pass)
 		rc = pl_rx(s, fd, &v, flags, NULL);
 	pl_stream_put(s);
 	return rc;
 }
 
-/* As read(2) does it: no room is no wait, unlike recv(2). */
+/* As readv(2) does it: no room is no wait. */
 static ssize_t receive_vec(struct pl_stream *s, int fd, const struct iovec *iov, int n, int flags,
 			   bool *pass)
 {
@@ -57,12 +57,16 @@ PL_EXPORT ssize_t read(int fd, void *buf, size_t len)
 	const int entry_errno = errno;
 	PL_CALL(s, fd, PL_RECEIVES, 0);
 	const struct iovec iov = {buf, len};
-	ssize_t rc;
+	ssize_t rc = 0;
 	bool pass;
 
 	if (!s)
 		return taken_along(fd, &iov, 1, 0, &rc) ? rc : pl_real.read(fd, buf, len);
-	rc = receive_vec(s, fd, &iov, 1, 0, &pass);
+	pass = !len; /* no room is no wait, unlike recv(2) */
+	if (pass)
+		pl_stream_put(s);
+	else
+		rc = receive(s, fd, buf, len, 0, &pass);
 	return pass ? pl_real.read(fd, buf, len) : pl_return(rc, entry_errno);
 }
 

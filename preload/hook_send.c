@@ -23,8 +23,12 @@ static ssize_t send_buf(struct pl_stream *s, int fd, const void *buf, size_t len
 			bool *pass)
 {
 	const struct iovec iov = {(void *)(uintptr_t)buf, len};
-	const ssize_t rc = send_vec(s, fd, &iov, 1, flags, NULL, pass);
+	struct pl_vec v;
+	ssize_t rc = 0;
 
+	*pass = !pl_vec_one(&v, &iov, flags);
+	if (!*pass)
+		rc = pl_tx(s, fd, &v, flags, NULL);
 	pl_stream_put(s);
 	return rc;
 }
@@ -261,7 +265,7 @@ static ssize_t splice_ring(struct pl_stream *s, int fd, int out_fd, size_t len, 
 
 	if ((flags & SPLICE_F_NONBLOCK) && pl_real.poll(&out, 1, 0) == 0)
 		return -EAGAIN;
-	(void)pl_vec_init(&v, &iov, 1, 0);
+	(void)pl_vec_one(&v, &iov, 0);
 	n = pl_rx(s, fd, &v, MSG_PEEK, NULL);
 	if (n <= 0)
 		return n;
@@ -269,7 +273,7 @@ static ssize_t splice_ring(struct pl_stream *s, int fd, int out_fd, size_t len, 
 	if (n < 0)
 		return -errno;
 	iov.iov_len = (size_t)n;
-	(void)pl_vec_init(&v, &iov, 1, 0);
+	(void)pl_vec_one(&v, &iov, 0);
 	taken = pl_rx(s, fd, &v, MSG_TRUNC | MSG_WAITALL, NULL);
 	return taken < 0 ? taken : n;
 }

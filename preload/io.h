@@ -5,6 +5,8 @@
 #ifndef PL_IO_H
 #define PL_IO_H
 
+#include <limits.h>
+
 #include "stream.h"
 
 /* The caller's buffers as one run of bytes. */
@@ -20,6 +22,15 @@ struct pl_vec {
  */
 bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n, int flags);
 
+/** pl_vec_one() - the same of one buffer that @iov, our own, names */
+static inline bool pl_vec_one(struct pl_vec *v, const struct iovec *iov, int flags)
+{
+	*v = (struct pl_vec){iov, 1, iov->iov_len};
+	/* The first page is never mapped: the kernel would answer EFAULT. */
+	return iov->iov_len <= SSIZE_MAX &&
+	       ((flags & MSG_TRUNC) || !iov->iov_len || (uintptr_t)iov->iov_base >= SHMT_PAGE);
+}
+
 /**
  * pl_readable(), pl_writable() - may @len bytes at @p be copied from, or to? What the kernel would
  * answer with EFAULT must not end the program. The kernel is asked once for each new range of pages
@@ -28,8 +39,18 @@ bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n, int flags)
 bool pl_readable(const void *p, size_t len);
 bool pl_writable(const void *p, size_t len);
 
+size_t pl_vec_slice_slow(const struct pl_vec *v, size_t off, size_t len, struct iovec *out,
+			 size_t max);
+
 /** pl_vec_slice() - bytes [off, off+len) as at most @max vectors; how many; the rest is left out */
-size_t pl_vec_slice(const struct pl_vec *v, size_t off, size_t len, struct iovec *out, size_t max);
+static inline size_t pl_vec_slice(const struct pl_vec *v, size_t off, size_t len, struct iovec *out,
+				  size_t max)
+{
+	if (v->n != 1 || !len || off + len > v->total)
+		return pl_vec_slice_slow(v, off, len, out, max);
+	*out = (struct iovec){(char *)v->iov->iov_base + off, len};
+	return 1;
+}
 
 /** pl_tx_full_lately() - has EAGAIN been said of a full ring since this thread last paused? */
 bool pl_tx_full_lately(void);

@@ -18,27 +18,27 @@
 
 #define NUMBER(word, shift) ((pid_t)((word) >> (shift)&0x3fffff))
 
-static __thread uint64_t self __attribute__((tls_model("initial-exec")));
+__thread uint64_t pl_lock_self __attribute__((tls_model("initial-exec")));
 static uint64_t pid_ns; /* 0 = not looked for, or not to be seen */
 
 static uint64_t me(void)
 {
-	if (PL_UNLIKELY(!self)) {
+	if (PL_UNLIKELY(!pl_lock_self)) {
 		const int saved = errno;
 		struct stat st;
 
 		if (!shmt_load_relaxed(&pid_ns) && stat("/proc/self/ns/pid", &st) == 0)
 			shmt_store_relaxed(&pid_ns, st.st_ino);
 		errno = saved;
-		self = coloc_lock_word(shmt_load_relaxed(&pid_ns), (uint32_t)getpid(),
-				       (uint32_t)gettid());
+		pl_lock_self = coloc_lock_word(shmt_load_relaxed(&pid_ns), (uint32_t)getpid(),
+					       (uint32_t)gettid());
 	}
-	return self;
+	return pl_lock_self;
 }
 
 void pl_lock_forked(void)
 {
-	self = 0;
+	pl_lock_self = 0;
 	pid_ns = 0;
 }
 
@@ -88,7 +88,7 @@ static bool take_over(uint64_t *lock)
 	return dead && shmt_cas(lock, holder, me());
 }
 
-enum pl_lock_result pl_lock(uint64_t *lock)
+enum pl_lock_result pl_lock_slow(uint64_t *lock)
 {
 	enum pl_lock_result result = pl_lock_try(lock);
 	uint64_t since = 0;
@@ -112,10 +112,4 @@ enum pl_lock_result pl_lock(uint64_t *lock)
 		result = pl_lock_try(lock);
 	}
 	return result;
-}
-
-void pl_unlock(uint64_t *lock, enum pl_lock_result result)
-{
-	if (result == PL_LOCK_TAKEN)
-		shmt_store_release(lock, 0);
 }

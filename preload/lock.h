@@ -15,6 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "atomic.h"
+#include "real.h"
+
 enum pl_lock_result {
 	PL_LOCK_BUSY = 0,   /* another thread has it */
 	PL_LOCK_TAKEN = 1,  /* ours: release it */
@@ -23,10 +26,24 @@ enum pl_lock_result {
 
 enum pl_lock_result pl_lock_try(uint64_t *lock);
 
-/** pl_lock() - try, spin, give way, take over from the dead; never BUSY */
-enum pl_lock_result pl_lock(uint64_t *lock);
+enum pl_lock_result pl_lock_slow(uint64_t *lock);
 
-void pl_unlock(uint64_t *lock, enum pl_lock_result result);
+/* This thread's word; 0 = not looked for yet. */
+extern __thread uint64_t pl_lock_self __attribute__((tls_model("initial-exec")));
+
+/** pl_lock() - try, spin, give way, take over from the dead; never BUSY */
+static inline enum pl_lock_result pl_lock(uint64_t *lock)
+{
+	const uint64_t mine = pl_lock_self;
+
+	return PL_LIKELY(mine && shmt_cas(lock, 0, mine)) ? PL_LOCK_TAKEN : pl_lock_slow(lock);
+}
+
+static inline void pl_unlock(uint64_t *lock, enum pl_lock_result result)
+{
+	if (result == PL_LOCK_TAKEN)
+		shmt_store_release(lock, 0);
+}
 
 /** pl_lock_process() - this process as a word of a record: no thread's. Whose PID namespace cannot
  * be seen may share it with another */

@@ -17,10 +17,7 @@
 #ifndef PL_PASS_H
 #define PL_PASS_H
 
-#include "process.h"
-#include "fdtable.h"
-
-struct pl_stream;
+#include "stream.h"
 
 /* One call. */
 struct pl_pass {
@@ -40,7 +37,13 @@ static inline struct pl_stream *pl_pass(int fd, enum pl_way way, size_t bytes,
 {
 	const uint64_t entry = pl_fd_entry(fd);
 
-	return entry == PL_PASS ? NULL : pl_pass_slow(fd, entry, way, bytes, ret_pass);
+	struct pl_stream *s = NULL;
+
+	if (entry == PL_PASS)
+		return NULL;
+	if (PL_ENTRY_KIND(entry) == PL_STREAM)
+		s = pl_stream_named(fd, entry);
+	return s ? s : pl_pass_slow(fd, entry, way, bytes, ret_pass);
 }
 
 void pl_pass_end_slow(const struct pl_pass *pass);

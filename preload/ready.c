@@ -110,19 +110,31 @@ bool pl_ready_push_out(struct pl_stream *s)
 	return done;
 }
 
-/* The ring's part. */
+static bool has_sleepers(struct pl_stream *s)
+{
+	return PL_UNLIKELY(pl_poll_sleepers() || pl_epset_sleepers(s));
+}
+
+static bool asleep_in_sets(const struct pl_stream *s)
+{
+	return shmt_load_relaxed(&s->items) && !shmt_load(&s->awake);
+}
+
+/* The ring's part. First whether anybody is concerned: the word's line is the sender's most. */
 static void leave_ring_seen(struct pl_stream *s)
 {
+	if (!asleep_in_sets(s) && !pl_stream_several(s) && !has_sleepers(s))
+		return;
 	if (!pl_ready_follows(s) || SHMT_CTL_MODE(shmt_load(&s->rx.shared->ctl)) == SHMT_TCP)
 		return;
-	if (shmt_load_relaxed(&s->items) && !pl_epset_awake(s))
+	if (asleep_in_sets(s) && !pl_epset_awake(s))
 		(void)pl_ready_settle(s);
-	if (PL_UNLIKELY(shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_RECEIVERS)) {
+	if (pl_stream_several(s)) {
 		/* Nobody can wake a sleeper of another process but the sender. */
 		if (!pl_ready_settle(s))
 			(void)pl_ready_push_out(s);
 	}
-	if (PL_UNLIKELY(pl_poll_sleepers() || pl_epset_sleepers(s)) && !pl_ready_settle(s)) {
+	if (has_sleepers(s) && !pl_ready_settle(s)) {
 		pl_epset_kick(s);
 		pl_poll_kick();
 	}
@@ -142,7 +154,7 @@ void pl_ready_left(struct pl_stream *s)
 		return;
 	if (shmt_load_relaxed(&s->items))
 		(void)pl_epset_awake(s);
-	if (pl_stash_ready(s) && (pl_poll_sleepers() || pl_epset_sleepers(s))) {
+	if (pl_stash_ready(s) && has_sleepers(s)) {
 		pl_epset_kick(s);
 		pl_poll_kick();
 	}

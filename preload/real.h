@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #define PL_EXPORT      __attribute__((visibility("default")))
+#define PL_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define PL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 /* What fortified programs call; libc declares them only to such programs. */

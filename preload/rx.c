@@ -278,14 +278,18 @@ static void wait_for_sender(struct pl_rx_call *c, uint64_t ctl)
 {
 	struct pl_stream *s = c->s;
 	struct pl_spin spin;
-	bool found;
+	uint64_t word;
 
 	pl_spin_begin(s, &spin, 0);
-	while (!(found = shmt_load_relaxed(&s->rx.shared->ctl) != ctl) && pl_spin_more(&spin))
+	pl_gather(s, &spin);
+	while ((word = shmt_load_relaxed(&s->rx.shared->ctl)) == ctl && pl_spin_more(&spin))
 		;
-	pl_spin_end(s, &spin, found);
-	if (!found)
+	pl_spin_end(s, &spin, word != ctl);
+	if (word == ctl)
 		(void)pl_ready_settle(s);
+	else
+		pl_gathered(s, &spin,
+			    SHMT_CTL_VALUE(word) - SHMT_CTL_VALUE(ctl) >= 2 * c->v->total);
 }
 
 /*

@@ -54,7 +54,7 @@ static void take_along(struct pl_stream *s, int fd)
 		if (!more)
 			break;
 		left->bytes = more;
-		(void)pl_vec_init(&v, &iov, 1, 0);
+		(void)pl_vec_one(&v, &iov, 0);
 		n = pl_rx(s, fd, &v, MSG_DONTWAIT, NULL);
 		if (n > 0)
 			left->end += (size_t)n;

@@ -19,12 +19,12 @@
 #include "lock.h"
 #include "pass.h"
 
-static struct pl_stream *streams;
+struct pl_stream *pl_streams;
 static uint64_t adopt_lock; /* one at a time, so that a stream is made once */
 
 static uint32_t index_of(const struct pl_stream *s)
 {
-	return (uint32_t)(s - streams);
+	return (uint32_t)(s - pl_streams);
 }
 
 uint32_t pl_stream_index(const struct pl_stream *s)
@@ -34,7 +34,7 @@ uint32_t pl_stream_index(const struct pl_stream *s)
 
 struct pl_stream *pl_stream_at(uint32_t index)
 {
-	return &streams[index];
+	return &pl_streams[index];
 }
 
 static uint64_t *proc_word(struct coloc_record_shared *rec, uint32_t proc)
@@ -52,12 +52,12 @@ void pl_record_claim(struct coloc_record_shared *rec)
 
 void pl_streams_each(void (*visit)(struct pl_stream *, int))
 {
-	const uint32_t top = streams ? shmt_load(&pl_fdtable_top) : 0;
+	const uint32_t top = pl_streams ? shmt_load(&pl_fdtable_top) : 0;
 	uint32_t fd;
 
 	for (fd = 0; fd < top; fd++) {
 		const uint64_t entry = pl_fd_entry((int)fd);
-		struct pl_stream *s = &streams[PL_ENTRY_INDEX(entry)];
+		struct pl_stream *s = &pl_streams[PL_ENTRY_INDEX(entry)];
 
 		/* Not one that ended behind our back, whose record is another's by now. */
 		if (PL_ENTRY_KIND(entry) == PL_STREAM &&
@@ -81,13 +81,13 @@ int pl_streams_init(uint32_t count)
 {
 	void *memory;
 
-	if (streams)
+	if (pl_streams)
 		return 0;
-	memory = mmap(NULL, (size_t)count * sizeof(*streams), PROT_READ | PROT_WRITE,
+	memory = mmap(NULL, (size_t)count * sizeof(*pl_streams), PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED)
 		return -1;
-	streams = memory;
+	pl_streams = memory;
 	if (pthread_atfork(pl_streams_fork, NULL, pl_streams_fork_child) != 0)
 		return -1;
 	return 0;
@@ -114,7 +114,7 @@ void pl_streams_forked(void)
 /* The process's side of a record; its first sight of this life of the record makes it. */
 static struct pl_stream *stream_of(struct coloc_record_shared *rec, int fd)
 {
-	struct pl_stream *s = &streams[rec - pl.records];
+	struct pl_stream *s = &pl_streams[rec - pl.records];
 	int flags;
 
 	if (s->rec && s->generation == shmt_load(&rec->generation))
@@ -208,7 +208,7 @@ static struct pl_stream *adopt(int fd, uint64_t was)
 
 bool pl_stream_waits_already(uint64_t entry)
 {
-	const struct pl_stream *s = &streams[PL_ENTRY_INDEX(entry)];
+	const struct pl_stream *s = &pl_streams[PL_ENTRY_INDEX(entry)];
 
 	return shmt_load_relaxed(&s->receives) &&
 	       !(shmt_load_relaxed(&s->rec->flags) & COLOC_RECORD_RECEIVERS) &&
@@ -219,27 +219,18 @@ struct pl_stream *pl_stream_get_slow(int fd, uint64_t entry)
 {
 	struct pl_stream *s;
 
-	for (;;) {
-		switch (PL_ENTRY_KIND(entry)) {
-		case PL_UNKNOWN:
-		case PL_NEW:
-			return adopt(fd, entry);
-		case PL_STREAM:
-			break;
-		default:
-			return NULL;
-		}
-		s = &streams[PL_ENTRY_INDEX(entry)];
-		shmt_add(&s->inflight, 1);
-		if (pl_fd_entry(fd) == entry && (shmt_load_relaxed(&s->rec->generation) &
-						 0xffffff) == PL_ENTRY_GENERATION(entry))
+	while (PL_ENTRY_KIND(entry) == PL_STREAM) {
+		s = pl_stream_named(fd, entry);
+		if (s)
 			return s;
-		shmt_sub(&s->inflight, 1);
 		/* The record ended under a number whose close we did not see: look anew. */
 		if (pl_fd_entry(fd) == entry)
 			(void)pl_fd_set(fd, entry, PL_UNKNOWN);
 		entry = pl_fd_entry(fd);
 	}
+	return PL_ENTRY_KIND(entry) == PL_UNKNOWN || PL_ENTRY_KIND(entry) == PL_NEW
+		       ? adopt(fd, entry)
+		       : NULL;
 }
 
 /* ---- standard numbers --------------------------------------------------------------------------
@@ -348,7 +339,7 @@ static void end_number(int fd, uint64_t into)
 
 	switch (PL_ENTRY_KIND(entry)) {
 	case PL_STREAM:
-		s = &streams[PL_ENTRY_INDEX(entry)];
+		s = &pl_streams[PL_ENTRY_INDEX(entry)];
 		shmt_add(&s->inflight, 1);
 		if (shmt_sub(&s->fds, 1) == 1 && s->rec)
 			pl_stream_last_close(s, fd);
@@ -392,8 +383,8 @@ void pl_stream_copy(int from, int to)
 	pl_stream_forget(to);
 	switch (PL_ENTRY_KIND(entry)) {
 	case PL_STREAM:
-		shmt_add(&streams[PL_ENTRY_INDEX(entry)].fds, 1);
-		shmt_store_relaxed(&streams[PL_ENTRY_INDEX(entry)].fd, to);
+		shmt_add(&pl_streams[PL_ENTRY_INDEX(entry)].fds, 1);
+		shmt_store_relaxed(&pl_streams[PL_ENTRY_INDEX(entry)].fd, to);
 		break;
 	case PL_EPOLL:
 		pl_epset_dup(PL_ENTRY_INDEX(entry));

@@ -44,6 +44,9 @@ struct pl_stream {
 	uint32_t opened;  /* the ring was opened and nothing was put into it yet */
 	uint32_t open_fails;
 	uint32_t waits;
+	uint32_t gather_ns; /* of a reader that is faster than its sender: wait.h */
+	uint32_t gather_after;
+	uint32_t at_once;
 	int fd;		      /* a descriptor that names it, as long as its entry says so */
 	uint32_t said_reason; /* the last one that was logged */
 	uint32_t dry;	      /* receives in a row that found the ring empty and did not wait */
@@ -75,6 +78,21 @@ void pl_streams_stay(enum coloc_reason reason);
 
 struct pl_stream *pl_stream_get_slow(int fd, uint64_t entry);
 
+extern struct pl_stream *pl_streams; /* by number of the record; NULL before init */
+
+/** pl_stream_named() - a reference to the stream of an entry of that kind; NULL: look anew */
+static inline struct pl_stream *pl_stream_named(int fd, uint64_t entry)
+{
+	struct pl_stream *s = &pl_streams[PL_ENTRY_INDEX(entry)];
+
+	shmt_add(&s->inflight, 1);
+	if (PL_LIKELY(pl_fd_entry(fd) == entry && (shmt_load_relaxed(&s->rec->generation) &
+						   0xffffff) == PL_ENTRY_GENERATION(entry)))
+		return s;
+	shmt_sub(&s->inflight, 1);
+	return NULL;
+}
+
 uint32_t pl_stream_index(const struct pl_stream *s);
 struct pl_stream *pl_stream_at(uint32_t index);
 
@@ -87,9 +105,13 @@ static inline struct pl_stream *pl_stream_get(int fd)
 {
 	const uint64_t entry = pl_fd_entry(fd);
 
+	struct pl_stream *s = NULL;
+
 	if (entry == PL_PASS)
 		return NULL;
-	return pl_stream_get_slow(fd, entry);
+	if (PL_ENTRY_KIND(entry) == PL_STREAM)
+		s = pl_stream_named(fd, entry);
+	return s ? s : pl_stream_get_slow(fd, entry);
 }
 
 void pl_stream_put(struct pl_stream *s);

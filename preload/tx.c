@@ -23,6 +23,7 @@
 #include "wait.h"
 
 #define PUBLISH_BYTES (32u << 10) /* a reader begins while we still copy */
+#define GUESS_BYTES   4096u	  /* of more, a look at the word is the smaller part */
 
 static void lower(uint32_t **count)
 {
@@ -194,6 +195,32 @@ static enum step look_for_unseen(struct pl_tx_call *c)
 	return STEP_DONE;
 }
 
+/*
+ * The word as it was left, or 0: look at it. Its reader looks at it all the time: each of our looks
+ * fetches the line once, and publishing does so again. A guess that is wrong costs a copy into the
+ * ring where nothing is, for all that was published is below it.
+ */
+static uint64_t guess(const struct pl_tx_call *c)
+{
+	return c->total - c->done <= GUESS_BYTES ? shmt_load_relaxed(&c->s->rec->tx.word) : 0;
+}
+
+/* Under the lock. Whoever dies in it leaves no word behind that is not so. */
+static bool publish(struct pl_tx_call *c, uint64_t ctl, size_t len)
+{
+	struct pl_stream *s = c->s;
+	struct coloc_record_tx_shared *tx = &s->rec->tx;
+
+	shmt_store_relaxed(&tx->word, 0);
+	if (!shmt_tx_publish(&s->tx, ctl, len))
+		return false;
+	if (SHMT_CTL_MODE(ctl) == SHMT_RING)
+		shmt_store_relaxed(&tx->word, SHMT_CTL(SHMT_CTL_VALUE(ctl) + len, SHMT_RING));
+	c->done += len;
+	shmt_count(&tx->ring_bytes, (uint64_t)len);
+	return true;
+}
+
 /* Modes WAKING and RING: as much as fits, under the lock. */
 static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 {
@@ -201,18 +228,20 @@ static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
 	const enum pl_lock_result lock = pl_tx_lock(s);
 	const uint64_t now = pl_now_ns();
+	uint64_t guessed = guess(c);
 	enum step step;
 	int64_t space;
 	size_t len;
 	ssize_t n;
 
 	shmt_store_relaxed(&s->last_send_ns, now);
+	(void)pl_tx_look_at_peer(s, c->fd, now);
 	(void)pl_note_cpu(&s->tx.shared->s_cpu);
 	step = look_for_unseen(c);
 	if (step != STEP_DONE)
 		goto out;
 	while (c->done < c->total) {
-		*ctl = shmt_load(&s->tx.shared->ctl);
+		*ctl = guessed ? guessed : shmt_load(&s->tx.shared->ctl);
 		step = STEP_AGAIN;
 		if (SHMT_CTL_MODE(*ctl) != SHMT_WAKING && SHMT_CTL_MODE(*ctl) != SHMT_RING)
 			break;
@@ -226,6 +255,10 @@ static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 		if (len > PUBLISH_BYTES)
 			len = PUBLISH_BYTES;
 		space = shmt_tx_room(&s->tx, *ctl, len);
+		if (space <= 0 && guessed) {
+			guessed = 0;
+			continue;
+		}
 		if (space <= 0) {
 			step = STEP_FULL;
 			if (space == 0)
@@ -246,10 +279,9 @@ static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 			step = n < 0 ? STEP_ERROR : STEP_DONE;
 			break;
 		}
-		if (!shmt_tx_publish(&s->tx, *ctl, (size_t)n))
+		guessed = 0;
+		if (!publish(c, *ctl, (size_t)n))
 			continue; /* answered, asleep or left meanwhile, or a handler sent */
-		c->done += (size_t)n;
-		shmt_count(&tx->ring_bytes, (uint64_t)n);
 		step = STEP_DONE;
 	}
 	if (step == STEP_DONE && shmt_load_relaxed(&s->opened)) {
@@ -257,12 +289,25 @@ static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 		shmt_store_relaxed(&s->open_fails, 0);
 	}
 out:
+	if (step != STEP_DONE)
+		shmt_store_relaxed(&tx->word, 0);
 	pl_unlock(&tx->lock, lock);
 	return step;
 }
 
 /* ---- one call ----------------------------------------------------------------------------------
  */
+
+static uint64_t word(const struct pl_tx_call *c)
+{
+	uint64_t ctl;
+
+	/* The region may have gone while the kernel had us. */
+	if (!pl_attached(c->s))
+		return SHMT_CTL(0, SHMT_TCP);
+	ctl = guess(c);
+	return ctl ? ctl : shmt_load(&c->s->tx.shared->ctl);
+}
 
 static ssize_t send_attached(struct pl_tx_call *c)
 {
@@ -271,8 +316,7 @@ static ssize_t send_attached(struct pl_tx_call *c)
 	uint64_t ctl;
 
 	do {
-		/* The region may have gone while the kernel had us. */
-		ctl = pl_attached(s) ? shmt_load(&s->tx.shared->ctl) : SHMT_CTL(0, SHMT_TCP);
+		ctl = word(c);
 		if (SHMT_CTL_MODE(ctl) == SHMT_TCP || SHMT_CTL_MODE(ctl) == SHMT_LEAVING) {
 			n = send_tcp(c, ctl);
 			if (n == -ESTALE)
@@ -335,9 +379,6 @@ static ssize_t send_call(struct pl_tx_call *c)
 			n = send_tcp(c, 0);
 			continue;
 		}
-		if (shmt_load_relaxed(&s->looked_ns) &&
-		    SHMT_CTL_MODE(shmt_load_relaxed(&s->tx.shared->ctl)) != SHMT_TCP)
-			(void)pl_tx_look_at_peer(s, c->fd);
 		n = send_attached(c);
 	} while (n == -ESTALE);
 	if (n > 0)

@@ -58,6 +58,6 @@ void pl_tx_wait_for_reader(const struct pl_tx_call *c);
 
 /** pl_tx_look_at_peer() - once in a while, whether a busy ring's socket has a peer; true: no more
  */
-bool pl_tx_look_at_peer(struct pl_stream *s, int fd);
+bool pl_tx_look_at_peer(struct pl_stream *s, int fd, uint64_t now_ns);
 
 #endif

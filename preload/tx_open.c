@@ -139,6 +139,7 @@ static ssize_t open_behind(struct pl_tx_call *c, size_t len, const void *buf)
 	/* Only for a run that begins: the word cannot leave mode TCP but by us. */
 	if (standard != pl_tx_unseen(s) && SHMT_CTL_MODE(shmt_load(&s->tx.shared->ctl)) == SHMT_TCP)
 		mark_unseen(s, standard);
+	shmt_store_relaxed(&tx->word, 0); /* of an earlier run, or of another ring */
 	shmt_store(&tx->opening, 1);
 	if (shmt_tx_open(&s->tx, sent + len)) {
 		n = send_piece(c, len, buf);

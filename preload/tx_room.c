@@ -30,10 +30,8 @@ static struct pl_stream *full_stream; /* atomic; the last of which EAGAIN was sa
 static uint32_t fulls;		      /* atomic; and how often that was */
 static __thread uint32_t fulls_seen __attribute__((tls_model("initial-exec")));
 
-bool pl_tx_look_at_peer(struct pl_stream *s, int fd)
+bool pl_tx_look_at_peer(struct pl_stream *s, int fd, uint64_t now)
 {
-	const uint64_t now = pl_now_ns();
-
 	if (now - shmt_load_relaxed(&s->looked_ns) < LOOK_NS)
 		return false;
 	shmt_store_relaxed(&s->looked_ns, now);
@@ -135,7 +133,7 @@ bool pl_tx_wait_for_room(struct pl_tx_call *c, uint64_t ctl)
 			}
 			turns = 31;
 		}
-		if (pl_tx_look_at_peer(s, c->fd))
+		if (pl_tx_look_at_peer(s, c->fd, now))
 			return true;
 	}
 	return true;

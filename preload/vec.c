@@ -84,14 +84,29 @@ static bool usable(const void *p, size_t len, int advice, struct good *known)
 	return ok;
 }
 
+/* Of a range within one chunk a look at one word says it, most of the time. */
+static inline bool quickly(const void *p, size_t len, struct good *known)
+{
+	const uintptr_t first = (uintptr_t)p / SHMT_PAGE;
+	const uintptr_t last = ((uintptr_t)p + len - 1) / SHMT_PAGE;
+	const uintptr_t chunk = first / 16;
+	const uint64_t word = shmt_load_relaxed(chunk_of(known, chunk));
+
+	return len && last / 16 == chunk && word >> 16 == chunk &&
+	       !(((2ull << last % 16) - (1ull << first % 16)) & ~word) &&
+	       (looks + 1) % LOOKS_MOST && ++looks;
+}
+
 bool pl_readable(const void *p, size_t len)
 {
-	return usable(p, len, 22 /* MADV_POPULATE_READ */, &good[0]);
+	return PL_LIKELY(quickly(p, len, &good[0])) ||
+	       usable(p, len, 22 /* MADV_POPULATE_READ */, &good[0]);
 }
 
 bool pl_writable(const void *p, size_t len)
 {
-	return usable(p, len, 23 /* MADV_POPULATE_WRITE */, &good[1]);
+	return PL_LIKELY(quickly(p, len, &good[1])) ||
+	       usable(p, len, 23 /* MADV_POPULATE_WRITE */, &good[1]);
 }
 
 bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n, int flags)
@@ -115,7 +130,8 @@ bool pl_vec_init(struct pl_vec *v, const struct iovec *iov, size_t n, int flags)
 	return true;
 }
 
-size_t pl_vec_slice(const struct pl_vec *v, size_t off, size_t len, struct iovec *out, size_t max)
+size_t pl_vec_slice_slow(const struct pl_vec *v, size_t off, size_t len, struct iovec *out,
+			 size_t max)
 {
 	size_t i, n = 0;
 

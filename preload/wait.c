@@ -6,12 +6,17 @@
 
 #include "clock.h"
 
-#define FAILS_MAX      7u
-#define MORE_MAX       18u	/* streams that make a wait longer */
-#define ASK_AFTER_NS   2000u	/* a spin gives way once: do others want the processor? */
-#define YIELD_AFTER_NS 50000u	/* it does so at each turn from then on */
-#define TURN_NS	       2000u	/* of a turn that gives way; what is longer others have used */
-#define LOST_NS	       2000000u /* when they have used so much it was no wait but a sleep */
+#define FAILS_MAX	  7u
+#define MORE_MAX	  18u	   /* streams that make a wait longer */
+#define ASK_AFTER_NS	  2000u	   /* a spin gives way once: do others want the processor? */
+#define YIELD_AFTER_NS	  50000u   /* it does so at each turn from then on */
+#define TURN_NS		  2000u	   /* of a turn that gives way; what is longer others have used */
+#define LOST_NS		  2000000u /* when they have used so much it was no wait but a sleep */
+#define AT_ONCE_TURNS	  8u	   /* of a wait that is over at once */
+#define GATHER_AFTER	  4u	   /* such waits in a row */
+#define GATHER_AFTER_MOST 1000u	   /* where it was in vain before */
+#define GATHER_NS	  125u
+#define GATHER_MOST_NS	  500u
 
 /* Of this thread: when a spin asks, and how often others had taken the processor by the last time.
  */
@@ -114,6 +119,40 @@ void pl_spin_end(struct pl_stream *s, const struct pl_spin *spin, bool found)
 			shmt_store_relaxed(fails, 0);
 	} else if (spin->until_ns && shmt_load_relaxed(fails) < FAILS_MAX) {
 		shmt_store_relaxed(fails, shmt_load_relaxed(fails) + 1);
+	}
+}
+
+void pl_gather(struct pl_stream *s, const struct pl_spin *spin)
+{
+	const uint64_t gather_ns = shmt_load_relaxed(&s->gather_ns);
+
+	if (!gather_ns || !spin->until_ns || spin->yields)
+		return;
+	do
+		shmt_pause();
+	while (pl_now_ns() - spin->begin_ns < gather_ns);
+}
+
+void pl_gathered(struct pl_stream *s, const struct pl_spin *spin, bool more)
+{
+	const uint32_t gather_ns = shmt_load_relaxed(&s->gather_ns);
+	const uint32_t after = shmt_load_relaxed(&s->gather_after);
+	const bool at_once = spin->turns < AT_ONCE_TURNS && !spin->yields;
+
+	if (gather_ns && more) {
+		shmt_store_relaxed(&s->gather_ns,
+				   gather_ns < GATHER_MOST_NS ? gather_ns * 2 : gather_ns);
+		shmt_store_relaxed(&s->gather_after, 0);
+	} else if (gather_ns) {
+		/* In vain: the next time it is thought over for longer. */
+		shmt_store_relaxed(&s->gather_ns, 0);
+		shmt_store_relaxed(&s->at_once, 0);
+		shmt_store_relaxed(&s->gather_after,
+				   after < GATHER_AFTER_MOST ? after * 2 + GATHER_AFTER : after);
+	} else if (!at_once) {
+		shmt_store_relaxed(&s->at_once, 0);
+	} else if (shmt_bump(&s->at_once) > after + GATHER_AFTER) {
+		shmt_store_relaxed(&s->gather_ns, GATHER_NS);
 	}
 }
 

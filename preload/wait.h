@@ -65,6 +65,19 @@ static inline bool pl_spin_more(struct pl_spin *spin)
 void pl_spin_end(struct pl_stream *s, const struct pl_spin *spin, bool found);
 
 /**
+ * pl_gather() - within a wait for @s: let what comes gather, before the first look at the word
+ *
+ * A reader that is faster than its sender fetches the word's line for each message, and so does the
+ * sender to publish the next: twice the price of the message itself. So a reader whose waits are
+ * over at once, time after time, lets some hundred nanoseconds pass first, for as long as there is
+ * more than it asked for by then. Who answers each message never does, as his waits are longer.
+ */
+void pl_gather(struct pl_stream *s, const struct pl_spin *spin);
+
+/** pl_gathered() - after a wait that pl_gather() was in: it found something; more than @wanted? */
+void pl_gathered(struct pl_stream *s, const struct pl_spin *spin, bool more);
+
+/**
  * pl_peer_gone() - does the socket say that the peer has closed or reset? One system call. True for
  * a peer that only closed its sending half, too: what we send then goes by TCP, where the kernel
  * knows.
