@@ -75,6 +75,28 @@ void pl_epset_forked(void)
 	}
 }
 
+void pl_epset_exact_all(void)
+{
+	uint32_t i;
+
+	for (i = 0; shmt_load_acquire(&number_items) && i < sets_top; i++)
+		if (shmt_load(&pl_ep_sets[i].refs))
+			pl_epset_exact(i);
+}
+
+void pl_epset_exec(void)
+{
+	uint32_t i;
+
+	for (i = 0; shmt_load_acquire(&number_items) && i < sets_top; i++) {
+		if (!shmt_load(&pl_ep_sets[i].refs))
+			continue;
+		pl_epset_flush(i);
+		if (!(pl_real.fcntl(pl_ep_sets[i].epfd, F_GETFD) & FD_CLOEXEC))
+			pl_epset_exact(i);
+	}
+}
+
 /* ---- items -------------------------------------------------------------------------------------
  */
 
@@ -144,6 +166,7 @@ static void remove_item(uint32_t *link)
 	const enum pl_lock_result lock = pl_lock(&set->lock);
 
 	pl_ep_data_drop(n);
+	pl_ep_unlag(set, n);
 	/* Its stream stays named: a look that a handler interrupted may be at this item. */
 	*link = item->next;
 	if (item->queued || pl_ep_busy)
@@ -151,6 +174,16 @@ static void remove_item(uint32_t *link)
 	else
 		pl_ep_free_item(n);
 	pl_unlock(&set->lock, lock);
+}
+
+void pl_ep_remove(uint32_t n)
+{
+	uint32_t *link = owner_list(pl_ep_items[n - 1].fd, pl_ep_items[n - 1].s);
+
+	while (link && *link && *link != n)
+		link = &pl_ep_items[*link - 1].next;
+	if (link && *link)
+		remove_item(link);
 }
 
 void pl_epset_drop(uint32_t *list)
@@ -219,6 +252,7 @@ static int make_set(int epfd)
 		set->head = set->tail = set->queued = 0;
 		set->settled_ns = 0;
 		set->edge = set->oneshot = set->inside = set->filled = set->inherited = 0;
+		set->exact = set->lagging = 0;
 		memset(set->nested, 0, sizeof(set->nested));
 		set->epfd = epfd;
 		if (i >= sets_top)
@@ -259,16 +293,10 @@ void pl_epset_close(uint32_t number)
 	shmt_store(&set->refs, 1); /* until its items are gone */
 	lock = pl_lock(&pl_ep_items_lock);
 	for (i = 0; shmt_load(&set->filled) && i < items_top; i++) {
-		struct pl_ep_item *item = &pl_ep_items[i];
-		uint32_t *link;
+		const struct pl_ep_item *item = &pl_ep_items[i];
 
-		if (item->set != number || item->removed || (!item->s && !item->fd && !item->data))
-			continue;
-		link = owner_list(item->fd, item->s);
-		while (link && *link && *link != i + 1)
-			link = &pl_ep_items[*link - 1].next;
-		if (link && *link)
-			remove_item(link);
+		if (item->set == number && !item->removed && (item->s || item->fd || item->data))
+			pl_ep_remove(i + 1);
 	}
 	for (i = 0; i < NESTED_MAX; i++)
 		if (set->nested[i].set)

@@ -22,6 +22,23 @@ void pl_epset_drop(uint32_t *items);		  /* all items of a stream that ends */
 void pl_epset_close(uint32_t set);
 void pl_epset_dup(uint32_t set);
 
+/** pl_epset_defer() - epoll_ctl() without the kernel; false: the real call is right (epdefer.c) */
+bool pl_epset_defer(int epfd, int op, int fd, const struct epoll_event *event);
+/** pl_epset_flush() - the kernel hears of what was deferred in a set: before it is asked; errno
+ * kept
+ */
+void pl_epset_flush(uint32_t set);
+/** pl_epset_flush_of() - the same in all sets of a stream: before a number of it is closed */
+void pl_epset_flush_of(const struct pl_stream *s);
+/** pl_epset_exact() - from now on nothing is deferred in it: it may be looked at out of our sight
+ */
+void pl_epset_exact(uint32_t set);
+/** pl_epset_exact_all() - all sets: another process will have them, or calls that we do not serve
+ */
+void pl_epset_exact_all(void);
+/** pl_epset_exec() - those that a program started now inherits */
+void pl_epset_exec(void);
+
 /** pl_epset_ctl() - after the real epoll_ctl() succeeded */
 void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event);
 

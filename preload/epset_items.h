@@ -16,8 +16,13 @@ struct pl_ep_item {
 	int fd; /* closed while the socket has another it names nothing here, or another stream */
 	uint32_t next;	     /* in its owner's list, 1 + number */
 	uint32_t queue_next; /* in its set's queue, 1 + number */
-	uint32_t events;     /* as the kernel has them now */
+	uint32_t events;     /* as the program set them; a ONESHOT's as the kernel has them now */
 	uint8_t queued, removed;
+	uint8_t lags; /* the kernel does not know of the last change (epdefer.c), but has these: */
+	uint8_t gone; /* that was a DEL */
+	uint32_t kernel_events;
+	uint32_t lag_next; /* in its set's list of those, 1 + number */
+	uint64_t kernel_data;
 	uint8_t quiet; /* ONESHOT, reported by us: the kernel does not have it */
 	uint8_t stale; /* the same, but its number was closed: the kernel will tell of it, too */
 	uint64_t data;
@@ -44,6 +49,8 @@ struct pl_ep_set {
 	uint32_t edge;	     /* atomic; some item of it is, or was, EPOLLET */
 	uint32_t oneshot;    /* atomic; some item of it is, or was, EPOLLONESHOT */
 	uint32_t inherited;  /* from before a fork: not waited in since */
+	uint32_t exact;	     /* atomic; the kernel's set may be looked at out of our sight */
+	uint32_t lagging;    /* atomic; items that lag, 1 + number of the first; under the lock */
 	uint64_t settled_ns; /* when its streams were last settled */
 };
 
@@ -63,6 +70,10 @@ extern uint64_t pl_ep_items_lock;
 void pl_ep_enqueue(struct pl_ep_set *set, uint32_t n);
 uint32_t pl_ep_dequeue(struct pl_ep_set *set);
 void pl_ep_free_item(uint32_t n);
+/** pl_ep_remove() - an item out of its owner's list; under pl_ep_items_lock */
+void pl_ep_remove(uint32_t n);
+/** pl_ep_unlag() - it ends: nothing is to be told of it; under the set's lock */
+void pl_ep_unlag(struct pl_ep_set *set, uint32_t n);
 
 /* By data (epdata.c). Both under pl_ep_items_lock, while set and data of the item are right. */
 bool pl_ep_data_init(void);

@@ -18,6 +18,7 @@
 #define PASS_NS	    20000u
 #define SETTLE_NS   1000000u
 #define COLD_NS	    10000000u
+#define OUT_EVENTS  (EPOLLOUT | EPOLLWRNORM)
 #define PASS_EVENTS 64 /* more are told by the next call */
 
 static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
@@ -57,11 +58,31 @@ static uint32_t kernel_events(const struct pl_ep_item *item)
 	return pl_real.poll(&p, 1, 0) > 0 ? (uint32_t)(unsigned short)p.revents : 0;
 }
 
+/*
+ * Level-triggered, may be written to: a ring with room says so without the kernel. What else is so
+ * of the socket the next pass tells.
+ */
+static uint32_t writable(const struct pl_ep_item *item)
+{
+	const uint32_t out = item->events & OUT_EVENTS;
+
+	return out && !(item->events & (EPOLLET | EPOLLONESHOT)) && pl_attached(item->s) &&
+			       pl_ready_writable(item->s)
+		       ? out
+		       : 0;
+}
+
 /* Reports one item; false: it has nothing (new) to report. Under the set's lock. */
 static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_event *event)
 {
-	if (!(item->events & IN_EVENTS) || !is_ready(item))
-		return false;
+	const uint32_t out = writable(item);
+
+	if (!(item->events & IN_EVENTS) || !is_ready(item)) {
+		/* Nothing is written to the program's array that it is not told of. */
+		if (out)
+			*event = (struct epoll_event){.events = out, .data.u64 = item->data};
+		return out;
+	}
 	if (item->events & EPOLLET) {
 		const uint64_t last = arrival(item->s);
 
@@ -69,7 +90,7 @@ static bool report(struct pl_ep_set *set, struct pl_ep_item *item, struct epoll_
 			return false;
 		item->reported = last;
 	}
-	event->events = item->events & IN_EVENTS;
+	event->events = (item->events & IN_EVENTS) | out;
 	event->data.u64 = item->data;
 	if (item->events & EPOLLONESHOT) {
 		/* Reported once: with all that is so, as the kernel does it. */
@@ -181,7 +202,8 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
 		if (report(set, item, &events[found])) {
 			found++;
 			item->cold_ns = 0;
-			*both |= (item->events & (EPOLLOUT | EPOLLET)) == EPOLLOUT;
+			*both |= (item->events & (EPOLLOUT | EPOLLET)) == EPOLLOUT &&
+				 !(events[found - 1].events & EPOLLOUT);
 		} else {
 			look_cold(item, now);
 		}
@@ -307,6 +329,7 @@ static int kernel_pass(struct pl_ep_set *set, int epfd, struct epoll_event *even
 	if (have && room > PASS_EVENTS)
 		room = PASS_EVENTS;
 	if (room) {
+		pl_epset_flush((uint32_t)(set - pl_ep_sets));
 		n = pl_real.epoll_pwait(epfd, to, room, 0, mask);
 		if (n < 0)
 			return have ? have : -errno;
@@ -323,6 +346,7 @@ static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events
 	uint64_t now;
 
 	pl_epset_sleep(number, 1);
+	pl_epset_flush(number); /* counted first: epdefer.c */
 	pl_gate_look();
 	pl_ep_sets[number].settled_ns = pl_now_ns();
 	if (pl_epset_settle(number)) {

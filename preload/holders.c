@@ -27,6 +27,7 @@
  * back. Marked and taken back under the rx lock. Whom it forks, executes or sends the stream to
  * cannot be told from it (sandbox.c), nor can one without a name: then the stream stays on TCP.
  */
+#include "epset.h"
 #include "lock.h"
 #include "pass.h"
 #include "sandbox.h"
@@ -381,6 +382,7 @@ void pl_streams_fork(void)
 		return;
 	}
 	pl_pass_fork();
+	pl_epset_exact_all();
 	shmt_add(&forks, 1);
 	pl_streams_each(fork_visit);
 }

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "epset.h"
 #include "pass.h"
 #include "program.h"
 #include "ready.h"
@@ -79,6 +80,7 @@ static void bring_home(const struct pl_program *program, char *const envp[], boo
 		pl_sandbox_share();
 		return;
 	}
+	pl_epset_exec();
 	has_us = pl_program_has_us(program, envp);
 	top = shmt_load(&pl_fdtable_top);
 	for (fd = 0; fd < top; fd++) {

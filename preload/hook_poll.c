@@ -318,6 +318,15 @@ PL_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 	const bool ours = pl_owner();
 	int rc;
 
+	if (ours && pl_epset_defer(epfd, op, fd, event)) {
+		errno = entry_errno;
+		return 0;
+	}
+	if (ours && pl_epset_of(epfd) >= 0)
+		pl_epset_flush((uint32_t)pl_epset_of(epfd));
+	/* A set inside another one is looked at by the kernel alone. */
+	if (ours && pl_epset_of(fd) >= 0)
+		pl_epset_exact((uint32_t)pl_epset_of(fd));
 	if (ours && op == EPOLL_CTL_ADD && event && pl_epset_knows(epfd, fd, true)) {
 		errno = EEXIST;
 		return -1;

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 
+#include "epset.h"
 #include "ready.h"
 #include "sandbox.h"
 
@@ -144,6 +145,8 @@ static void see_passing(const struct msghdr *msg)
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		for (i = 0; i < n; i++) {
 			__builtin_memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (pl_epset_of(fd) >= 0)
+				pl_epset_exact((uint32_t)pl_epset_of(fd));
 			s = pl_hook_get(fd);
 			if (!s)
 				continue;

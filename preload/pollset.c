@@ -153,6 +153,7 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 			continue;
 		/* Another thread may add a stream to it while we sleep. */
 		if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
+			pl_epset_exact(PL_ENTRY_INDEX(entry));
 			pl_epset_catch_up(PL_ENTRY_INDEX(entry));
 			found = true;
 			continue;

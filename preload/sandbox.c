@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "epset.h"
 #include "hook.h"
 #include "ready.h"
 
@@ -89,6 +90,7 @@ void pl_sandbox_enter(void)
 			take_along(s, (int)fd);
 			pl_stream_put(s);
 		}
+		pl_epset_exact_all();
 		pl_sandboxed = true;
 		shmt_store(&pl.enabled, 0);
 	}

@@ -356,8 +356,17 @@ static void end_number(int fd, uint64_t into)
 	}
 }
 
+void pl_stream_flush_interest(int fd)
+{
+	const uint64_t entry = pl_fd_entry(fd);
+
+	if (PL_ENTRY_KIND(entry) == PL_STREAM)
+		pl_epset_flush_of(&pl_streams[PL_ENTRY_INDEX(entry)]);
+}
+
 void pl_stream_forget(int fd)
 {
+	pl_stream_flush_interest(fd);
 	end_number(fd, PL_ENTRY_CLOSED);
 }
 
@@ -425,5 +434,6 @@ static void stay_visit(struct pl_stream *s, int fd)
 void pl_streams_stay(enum coloc_reason reason)
 {
 	stay_reason = reason;
+	pl_epset_exact_all();
 	pl_streams_each(stay_visit);
 }

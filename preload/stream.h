@@ -122,6 +122,9 @@ void pl_stream_put(struct pl_stream *s);
  */
 void pl_stream_forget(int fd);
 
+/** pl_stream_flush_interest() - before @fd stops to name it: sets that it is in are up to date */
+void pl_stream_flush_interest(int fd);
+
 /** pl_stream_copy() - @to is a duplicate of @from now */
 void pl_stream_copy(int from, int to);
 
