@@ -186,10 +186,12 @@ sleep:			atomic {
 inline mind_pollers()
 {
 	do
-	:: atomic {
+	:: pollers == 0 -> break
+	:: else ->
+	   atomic {
 		rx_look();
 		if
-		:: m == TCP || pollers == 0 -> break
+		:: m == TCP -> break
 		:: else
 		fi
 	   }

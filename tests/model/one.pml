@@ -6,6 +6,7 @@
  * S asks and waits for its answer at any point (everything sent has been read): a lost wake-up is
  * a deadlock. S may die between any two steps; then the kernel sends FIN, and R must get all
  * that was accepted and then the end of the stream. After R's death S must come to its end.
+ * R may take what it has seen below a head, without a look at the word, whatever that is by then.
  * UNSEEN: S's program sends by TCP out of its hooks' sight, too, at any time.
  */
 #include "word.pml"
@@ -105,7 +106,7 @@ inline before_sleep()
 active proctype R()
 {
 	mtype m;
-	byte h, b, t, k, x;
+	byte h, b, t, k, x, seen;
 	bit ok, block, eof;
 
 	{
@@ -123,6 +124,17 @@ active proctype R()
 			:: block = 0
 			fi;
 again:
+			if
+			:: seen > tail ->
+				RX_LOCK;
+				if
+				:: seen > tail -> ring_take()
+				:: else
+				fi;
+				RX_UNLOCK;
+				goto over
+			:: skip
+			fi;
 			rx_look();
 			if
 			:: m == TCP ->
@@ -156,6 +168,9 @@ again:
 				:: m == TCP || m == WAKING -> RX_UNLOCK; goto again
 				:: else
 				fi;
+#ifdef BUG_SEEN
+				seen = h;
+#endif
 #ifdef BUG_OPEN_AT
 				if
 				:: h != tail -> t = tail; assert(ring[t % CAP] == got); got++; tail = t + 1; t = 0
@@ -186,6 +201,7 @@ again:
 					tcp_read = tcp_read + x;
 					x = 0
 				:: tcp_read >= open_at && h != tail ->
+					seen = h;
 					ring_take()
 				:: tcp_read >= open_at && h == tail && (m == LEAVING || block) ->
 					rx_settle();
@@ -198,7 +214,13 @@ again:
 				;
 				ok = 0;
 				RX_UNLOCK
-			fi
+			fi;
+over:			atomic {
+				if
+				:: seen <= tail -> seen = 0
+				:: else
+				fi
+			}
 		od
 	} unless {
 		r_dead

@@ -156,6 +156,7 @@ breaks one -DN=5 -DBUG_UNOPEN
 breaks one -DN=5 -DBUG_CERTAIN
 # Order: the ring before the kernel's bytes; closed while a receiver has no limit.
 breaks one -DN=5 -DBUG_OPEN_AT
+breaks one -DN=5 -DBUG_SEEN
 breaks one -DN=5 -DBUG_LEAVE
 # Refused and emptied, and yet an opening that S was at succeeds.
 breaks one -DN=3 -DREFUSE -DBUG_REFUSE

@@ -85,9 +85,11 @@ inline mind_pollers()
 {
 #ifndef BUG_POLLERS
 	do
-	:: rx_look();
+	:: pollers == 0 -> break
+	:: else ->
+	   rx_look();
 	   if
-	   :: m == TCP || pollers == 0 -> break
+	   :: m == TCP -> break
 	   :: else ->
 		RX_LOCK;
 		rx_look();
