@@ -91,8 +91,8 @@ struct coloc_record_tx_shared {
 	uint64_t tcp_bytes;  /* sent by TCP since the record was made */
 	uint64_t messages;
 	uint64_t switches; /* times the ring was opened */
-	/* relaxed, under the lock; the direction's word as the last sender left it, mode RING:
-	 * nobody has published since. The receiver may have changed it. 0 = not known */
+	/* relaxed; without the lock a hint; the direction's word as the last sender left it, mode
+	 * RING: nobody has published since. The receiver may have changed it. 0 = not known */
 	uint64_t word;
 	uint32_t in_kernel; /* atomic; senders inside a kernel send */
 	uint32_t opening;   /* atomic, under the lock; its holder is between opening and sending */

@@ -16,7 +16,8 @@
  * kernel again has a meaning of its own.
  *
  * In a signal handler that interrupts its thread's own change nothing is deferred or flushed: the
- * change that it interrupted has not been made yet.
+ * change that it interrupted has not been made yet. A vfork child flushes nothing: its parent has
+ * other descriptors by then, and will.
  */
 #include "epset_items.h"
 
@@ -108,21 +109,26 @@ bool pl_epset_defer(int epfd, int op, int fd, const struct epoll_event *event)
 	set_lock = pl_lock(&set->lock);
 	if (lock == PL_LOCK_TAKEN && set_lock == PL_LOCK_TAKEN) {
 		n = find(s, (uint32_t)number, fd);
+		pl_ep_busy++;
 		done = n && change(set, n, op, event);
+		pl_ep_busy--;
 	}
 	pl_unlock(&set->lock, set_lock);
 	pl_unlock(&pl_ep_items_lock, lock);
 	if (done && is_exact(set))
-		pl_epset_flush((uint32_t)number);
-	if (done && op != EPOLL_CTL_DEL && (event->events & IN_EVENTS)) {
+		(void)pl_epset_flush((uint32_t)number);
+	if (done && op != EPOLL_CTL_DEL) {
 		PL_IN_REGION;
-		pl_stream_waits(s, fd);
+		if (event->events & IN_EVENTS)
+			pl_stream_waits(s, fd);
+		pl_ready_left(s); /* somebody may have gone to sleep before that */
 	}
 out:
 	pl_stream_put(s);
 	return done;
 }
 
+/* Under both locks. */
 static void tell_kernel(const struct pl_ep_set *set, const struct pl_ep_item *item)
 {
 	struct epoll_event event = {.events = item->events, .data.u64 = item->data};
@@ -135,29 +141,36 @@ static void tell_kernel(const struct pl_ep_set *set, const struct pl_ep_item *it
 		(void)pl_real.epoll_ctl(set->epfd, EPOLL_CTL_MOD, item->fd, &event);
 }
 
-void pl_epset_flush(uint32_t number)
+bool pl_epset_flush(uint32_t number)
 {
 	struct pl_ep_set *set = &pl_ep_sets[number];
 	const int saved = errno;
 	enum pl_lock_result lock, set_lock;
+	bool any = false;
 	uint32_t n;
 
-	if (!shmt_load(&set->lagging))
-		return;
+	if (!shmt_load(&set->lagging) || pl_is_vfork_child())
+		return false;
 	lock = pl_lock(&pl_ep_items_lock);
 	set_lock = pl_lock(&set->lock);
+	pl_ep_busy++;
 	while (lock == PL_LOCK_TAKEN && set_lock == PL_LOCK_TAKEN && (n = set->lagging) != 0) {
-		struct pl_ep_item *item = &pl_ep_items[n - 1];
-
-		shmt_store(&set->lagging, item->lag_next);
-		item->lags = 0;
-		tell_kernel(set, item);
-		if (item->gone)
+		/* First told, then off the list: who finds it empty finds the kernel's set exact.
+		 */
+		tell_kernel(set, &pl_ep_items[n - 1]);
+		pl_ep_unlag(set, n);
+		if (pl_ep_items[n - 1].gone) {
+			pl_ep_busy--;
 			pl_ep_remove(n);
+			pl_ep_busy++;
+		}
+		any = true;
 	}
+	pl_ep_busy--;
 	pl_unlock(&set->lock, set_lock);
 	pl_unlock(&pl_ep_items_lock, lock);
 	errno = saved;
+	return any;
 }
 
 void pl_ep_unlag(struct pl_ep_set *set, uint32_t n)
@@ -175,21 +188,57 @@ void pl_ep_unlag(struct pl_ep_set *set, uint32_t n)
 
 void pl_epset_exact(uint32_t number)
 {
-	if (shmt_load(&pl_ep_sets[number].exact))
-		return;
-	shmt_store(&pl_ep_sets[number].exact, 1);
-	pl_epset_flush(number);
+	if (!shmt_load(&pl_ep_sets[number].exact))
+		shmt_store(&pl_ep_sets[number].exact, 1);
+	/* Also if it was so: who said it may not have flushed yet. */
+	(void)pl_epset_flush(number);
+}
+
+/* The set of one of its items that lag, or -1. */
+static int lagging_set(const struct pl_stream *s)
+{
+	const enum pl_lock_result lock = pl_lock(&pl_ep_items_lock);
+	int set = -1;
+	uint32_t n;
+
+	for (n = lock == PL_LOCK_TAKEN ? s->items : 0; n && set < 0; n = pl_ep_items[n - 1].next)
+		if (pl_ep_items[n - 1].lags)
+			set = (int)pl_ep_items[n - 1].set;
+	pl_unlock(&pl_ep_items_lock, lock);
+	return set;
 }
 
 void pl_epset_flush_of(const struct pl_stream *s)
 {
-	uint32_t n;
+	int set;
 
-	for (n = shmt_load(&s->items); n; n = shmt_load_relaxed(&pl_ep_items[n - 1].next))
-		if (pl_ep_items[n - 1].lags) {
-			pl_epset_flush(pl_ep_items[n - 1].set);
-			n = shmt_load(&s->items);
-			if (!n)
-				break;
-		}
+	if (!shmt_load(&s->items))
+		return;
+	do
+		set = lagging_set(s);
+	while (set >= 0 && pl_epset_flush((uint32_t)set));
+}
+
+void pl_epset_exact_all(void)
+{
+	const uint32_t top = pl_ep_sets_top();
+	uint32_t i;
+
+	for (i = 0; i < top; i++)
+		if (shmt_load(&pl_ep_sets[i].refs))
+			pl_epset_exact(i);
+}
+
+void pl_epset_exec(void)
+{
+	const uint32_t top = pl_ep_sets_top();
+	uint32_t i;
+
+	for (i = 0; i < top; i++) {
+		if (!shmt_load(&pl_ep_sets[i].refs))
+			continue;
+		/* By a vfork child's own table; what lags its parent flushes. */
+		if (!(pl_real.fcntl(pl_ep_sets[i].epfd, F_GETFD) & FD_CLOEXEC))
+			pl_epset_exact(i);
+	}
 }

@@ -8,8 +8,8 @@
  * stream starves another. An item that is removed while queued is freed when its turn comes.
  *
  * Locks: pl_ep_items_lock for the lists of owners, then set->lock for the queue and the item's
- * fields, then free_lock for the free items. Neither is held in a system call but for the kernel's
- * own epoll_ctl of a disarmed ONESHOT.
+ * fields, then free_lock for the free items. None is held in a system call but for the kernel's own
+ * epoll_ctl, which does not sleep.
  */
 #include "epset_items.h"
 
@@ -68,33 +68,21 @@ void pl_epset_forked(void)
 	pl_ep_kick_forked();
 	if (!number_items)
 		return;
+	/* A change that another thread was at is for that one's process to tell. */
+	for (i = 0; i < items_top; i++)
+		if (pl_ep_items[i].lags)
+			pl_ep_items[i].lags = pl_ep_items[i].gone = 0;
 	for (i = 0; i < sets_top; i++) {
+		pl_ep_sets[i].lagging = 0;
 		pl_ep_sets[i].lock = 0;
 		pl_ep_sets[i].sleepers = 0;
 		pl_ep_sets[i].inherited = 1;
 	}
 }
 
-void pl_epset_exact_all(void)
+uint32_t pl_ep_sets_top(void)
 {
-	uint32_t i;
-
-	for (i = 0; shmt_load_acquire(&number_items) && i < sets_top; i++)
-		if (shmt_load(&pl_ep_sets[i].refs))
-			pl_epset_exact(i);
-}
-
-void pl_epset_exec(void)
-{
-	uint32_t i;
-
-	for (i = 0; shmt_load_acquire(&number_items) && i < sets_top; i++) {
-		if (!shmt_load(&pl_ep_sets[i].refs))
-			continue;
-		pl_epset_flush(i);
-		if (!(pl_real.fcntl(pl_ep_sets[i].epfd, F_GETFD) & FD_CLOEXEC))
-			pl_epset_exact(i);
-	}
+	return shmt_load_acquire(&number_items) ? shmt_load_relaxed(&sets_top) : 0;
 }
 
 /* ---- items -------------------------------------------------------------------------------------
@@ -106,7 +94,7 @@ static uint32_t new_item(void)
 	uint32_t n = items_free;
 
 	if (n)
-		items_free = pl_ep_items[n - 1].next;
+		items_free = pl_ep_items[n - 1].queue_next;
 	else if (items_top < ITEMS_MAX)
 		n = ++items_top;
 	pl_unlock(&free_lock, lock);
@@ -120,7 +108,8 @@ void pl_ep_free_item(uint32_t n)
 	const enum pl_lock_result lock = pl_lock(&free_lock);
 
 	pl_ep_items[n - 1].events = 0;
-	pl_ep_items[n - 1].next = items_free;
+	/* Its place in its owner's list stays: somebody may be at it without a lock. */
+	pl_ep_items[n - 1].queue_next = items_free;
 	items_free = n;
 	pl_unlock(&free_lock, lock);
 }
@@ -252,7 +241,9 @@ static int make_set(int epfd)
 		set->head = set->tail = set->queued = 0;
 		set->settled_ns = 0;
 		set->edge = set->oneshot = set->inside = set->filled = set->inherited = 0;
-		set->exact = set->lagging = 0;
+		set->lagging = 0;
+		/* Made by another process, or before this program: they may look at it, too. */
+		set->exact = PL_ENTRY_KIND(entry) != PL_NEW;
 		memset(set->nested, 0, sizeof(set->nested));
 		set->epfd = epfd;
 		if (i >= sets_top)
@@ -280,6 +271,18 @@ int pl_epset_make(int epfd)
 void pl_epset_dup(uint32_t set)
 {
 	shmt_add(&pl_ep_sets[set].refs, 1);
+	pl_epset_exact(set);
+}
+
+/* The number that we use it by is closed, and it has another. */
+static void rename_set(uint32_t number)
+{
+	const uint32_t top = shmt_load(&pl_fdtable_top);
+	uint32_t fd;
+
+	for (fd = 0; fd < top && pl_epset_of(pl_ep_sets[number].epfd) != (int)number; fd++)
+		if (pl_epset_of((int)fd) == (int)number)
+			pl_ep_sets[number].epfd = (int)fd;
 }
 
 void pl_epset_close(uint32_t number)
@@ -288,8 +291,10 @@ void pl_epset_close(uint32_t number)
 	enum pl_lock_result lock, set_lock;
 	uint32_t i, n;
 
-	if (shmt_sub(&set->refs, 1) != 1)
+	if (shmt_sub(&set->refs, 1) != 1) {
+		rename_set(number);
 		return;
+	}
 	shmt_store(&set->refs, 1); /* until its items are gone */
 	lock = pl_lock(&pl_ep_items_lock);
 	for (i = 0; shmt_load(&set->filled) && i < items_top; i++) {

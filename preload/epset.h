@@ -27,7 +27,7 @@ bool pl_epset_defer(int epfd, int op, int fd, const struct epoll_event *event);
 /** pl_epset_flush() - the kernel hears of what was deferred in a set: before it is asked; errno
  * kept
  */
-void pl_epset_flush(uint32_t set);
+bool pl_epset_flush(uint32_t set);
 /** pl_epset_flush_of() - the same in all sets of a stream: before a number of it is closed */
 void pl_epset_flush_of(const struct pl_stream *s);
 /** pl_epset_exact() - from now on nothing is deferred in it: it may be looked at out of our sight

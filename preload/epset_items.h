@@ -15,7 +15,7 @@ struct pl_ep_item {
 	uint32_t set;
 	int fd; /* closed while the socket has another it names nothing here, or another stream */
 	uint32_t next;	     /* in its owner's list, 1 + number */
-	uint32_t queue_next; /* in its set's queue, 1 + number */
+	uint32_t queue_next; /* in its set's queue, or among the free, 1 + number */
 	uint32_t events;     /* as the program set them; a ONESHOT's as the kernel has them now */
 	uint8_t queued, removed;
 	uint8_t lags; /* the kernel does not know of the last change (epdefer.c), but has these: */
@@ -43,7 +43,8 @@ struct pl_ep_set {
 		uint32_t events;
 		uint64_t data;
 	} nested[NESTED_MAX];
-	uint32_t turn; /* relaxed; which of them, or the queue, is looked at first */
+	uint32_t turn;	       /* relaxed; which of them, or the queue, is looked at first */
+	uint32_t kernels_turn; /* relaxed; odd: the kernel's, where there is room for one event */
 	int epfd;
 	uint32_t filled;     /* atomic; it has, or had, an item */
 	uint32_t edge;	     /* atomic; some item of it is, or was, EPOLLET */
@@ -65,6 +66,9 @@ extern __thread uint32_t pl_ep_busy __attribute__((tls_model("initial-exec")));
 
 /* For the lists of owners, and which set is in which; before a set's lock. */
 extern uint64_t pl_ep_items_lock;
+
+/** pl_ep_sets_top() - sets from this number on have never been made */
+uint32_t pl_ep_sets_top(void);
 
 /* The queue of awake items; under the set's lock. */
 void pl_ep_enqueue(struct pl_ep_set *set, uint32_t n);

@@ -248,7 +248,8 @@ bool pl_epset_ready_any(uint32_t number)
 	pl_ep_busy--;
 	pl_unlock(&set->lock, lock);
 	for (i = 0; i < NESTED_MAX && !found; i++)
-		found = set->nested[i].set && pl_epset_ready_any(set->nested[i].set - 1);
+		found = set->nested[i].set && (set->nested[i].events & IN_EVENTS) &&
+			pl_epset_ready_any(set->nested[i].set - 1);
 	return found;
 }
 
@@ -276,7 +277,8 @@ bool pl_epset_settle(uint32_t number)
 	pl_ep_busy--;
 	pl_unlock(&set->lock, lock);
 	for (i = 0; i < NESTED_MAX; i++)
-		if (set->nested[i].set && !pl_epset_settle(set->nested[i].set - 1))
+		if (set->nested[i].set && (set->nested[i].events & IN_EVENTS) &&
+		    !pl_epset_settle(set->nested[i].set - 1))
 			may_sleep = false;
 	return may_sleep;
 }
@@ -329,12 +331,12 @@ static int kernel_pass(struct pl_ep_set *set, int epfd, struct epoll_event *even
 	if (have && room > PASS_EVENTS)
 		room = PASS_EVENTS;
 	if (room) {
-		pl_epset_flush((uint32_t)(set - pl_ep_sets));
+		(void)pl_epset_flush((uint32_t)(set - pl_ep_sets));
 		n = pl_real.epoll_pwait(epfd, to, room, 0, mask);
 		if (n < 0)
 			return have ? have : -errno;
+		last_pass_ns = pl_now_ns();
 	}
-	last_pass_ns = pl_now_ns();
 	return merge(set, events, have, to, n);
 }
 
@@ -346,7 +348,7 @@ static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events
 	uint64_t now;
 
 	pl_epset_sleep(number, 1);
-	pl_epset_flush(number); /* counted first: epdefer.c */
+	(void)pl_epset_flush(number); /* counted first: epdefer.c */
 	pl_gate_look();
 	pl_ep_sets[number].settled_ns = pl_now_ns();
 	if (pl_epset_settle(number)) {
@@ -394,7 +396,8 @@ static int wait_ready(uint32_t number, int epfd, struct epoll_event *events, int
 		const bool due = pl_now_ns() - last_pass_ns > PASS_NS;
 
 		/* No room for both: by turns. */
-		if (due && max == 1 && pl_epset_awake_any(number)) {
+		if (due && max == 1 && pl_epset_awake_any(number) &&
+		    shmt_bump(&set->kernels_turn) % 2) {
 			n = kernel_pass(set, epfd, events, 0, max, mask);
 			if (n)
 				return n;

@@ -30,6 +30,8 @@ void pl_stream_handed_on(int fd)
 {
 	struct pl_stream *s = pl_hook_get(fd);
 
+	if (pl_epset_of(fd) >= 0)
+		pl_epset_exact((uint32_t)pl_epset_of(fd));
 	if (!s)
 		return;
 	shmt_or(&s->rec->flags, COLOC_RECORD_SPAWNED);

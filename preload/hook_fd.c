@@ -9,7 +9,6 @@
 
 #include <stdarg.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 
 #include "epset.h"
 #include "pass.h"
@@ -78,8 +77,11 @@ PL_EXPORT int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
 		;
 	else if (PL_ENTRY_KIND(pl_fd_entry(fd)) == PL_UNCONNECTED && !pl_is_vfork_child())
 		(void)pl_fd_set(fd, pl_fd_entry(fd), PL_NEW);
-	else if (rc == 0 && addr.__sockaddr__->sa_family == AF_UNSPEC && !pl_is_vfork_child())
-		pl_stream_fresh(fd); /* dissolved: it may be connected anew */
+	else if (rc == 0 && addr.__sockaddr__->sa_family == AF_UNSPEC && !pl_is_vfork_child()) {
+		/* Dissolved: it may be connected anew. */
+		pl_stream_flush_interest(fd);
+		pl_stream_fresh(fd);
+	}
 	errno = saved;
 	return rc;
 }
@@ -528,70 +530,4 @@ PL_EXPORT int prctl(int option, ...)
 	if (option == PR_SET_SECCOMP)
 		pl_sandbox_enter();
 	return pl_real.prctl(option, a[0], a[1], a[2], a[3]);
-}
-
-/* ---- syscall() ----------------------------------------------------------------------------------
- */
-
-/*
- * Programs that make socket calls by number (libuv closes so) get our hook of the same call; any
- * other number passes. io_uring works on descriptors out of our sight: a process that sets one up
- * keeps its streams on TCP.
- */
-PL_EXPORT long syscall(long number, ...)
-{
-	long a[6];
-	va_list args;
-	int i;
-
-	va_start(args, number);
-	for (i = 0; i < 6; i++)
-		a[i] = va_arg(args, long);
-	va_end(args);
-	pl_enter();
-	switch (number) {
-	case SYS_close:
-		return close((int)a[0]);
-	case SYS_read:
-		return read((int)a[0], (void *)a[1], (size_t)a[2]);
-	case SYS_write:
-		return write((int)a[0], (const void *)a[1], (size_t)a[2]);
-	case SYS_readv:
-		return readv((int)a[0], (const struct iovec *)a[1], (int)a[2]);
-	case SYS_writev:
-		return writev((int)a[0], (const struct iovec *)a[1], (int)a[2]);
-	case SYS_recvfrom:
-		return recvfrom((int)a[0], (void *)a[1], (size_t)a[2], (int)a[3],
-				(struct sockaddr *)a[4], (socklen_t *)a[5]);
-	case SYS_sendto:
-		return sendto((int)a[0], (const void *)a[1], (size_t)a[2], (int)a[3],
-			      (const struct sockaddr *)a[4], (socklen_t)a[5]);
-	case SYS_recvmsg:
-		return recvmsg((int)a[0], (struct msghdr *)a[1], (int)a[2]);
-	case SYS_sendmsg:
-		return sendmsg((int)a[0], (const struct msghdr *)a[1], (int)a[2]);
-	case SYS_close_range:
-		return close_range((unsigned int)a[0], (unsigned int)a[1], (int)a[2]);
-	case SYS_seccomp:
-		pl_sandbox_enter();
-		break;
-	case SYS_clone:
-	case SYS_clone3:
-#ifdef SYS_fork
-	case SYS_fork:
-#endif
-		pl_sandbox_share();
-		break;
-	case SYS_prctl:
-		if (a[0] == PR_SET_SECCOMP)
-			pl_sandbox_enter();
-		break;
-	case SYS_exit_group:
-		pl_process_ends();
-		break;
-	case SYS_io_uring_setup:
-		pl_process_unserved(COLOC_REASON_IO_URING);
-		break;
-	}
-	return pl_real.syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

@@ -323,7 +323,7 @@ PL_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 		return 0;
 	}
 	if (ours && pl_epset_of(epfd) >= 0)
-		pl_epset_flush((uint32_t)pl_epset_of(epfd));
+		(void)pl_epset_flush((uint32_t)pl_epset_of(epfd));
 	/* A set inside another one is looked at by the kernel alone. */
 	if (ours && pl_epset_of(fd) >= 0)
 		pl_epset_exact((uint32_t)pl_epset_of(fd));

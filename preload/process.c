@@ -547,6 +547,7 @@ void pl_process_ends(void)
 		pl_process_fork_noticed();
 	else if (pl_is_vfork_child())
 		return;
+	shmt_store(&waited, 1); /* not any more */
 	pl_streams_end();
 }
 

@@ -74,7 +74,8 @@ void pl_spin_end(struct pl_stream *s, const struct pl_spin *spin, bool found);
  */
 void pl_gather(struct pl_stream *s, const struct pl_spin *spin);
 
-/** pl_gathered() - after a wait that pl_gather() was in: it found something; more than @wanted? */
+/** pl_gathered() - after a wait that pl_gather() was in: it found something; @more than was asked
+ * for? */
 void pl_gathered(struct pl_stream *s, const struct pl_spin *spin, bool more);
 
 /**

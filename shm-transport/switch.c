@@ -198,9 +198,11 @@ void shmt_rx_seen(struct shmt_dir *dir, uint64_t ctl)
 
 uint64_t shmt_rx_ahead(const struct shmt_dir *dir, uint64_t tail)
 {
-	const uint64_t seen = shmt_load_relaxed(&dir->seen);
+	/* Of a tail that was moved back, or is past it: nothing, and the word has to be looked at.
+	 */
+	const uint64_t ahead = shmt_load_relaxed(&dir->seen) - tail;
 
-	return seen > tail ? seen - tail : 0;
+	return ahead <= dir->ring.size ? ahead : 0;
 }
 
 bool shmt_rx_consume(const struct shmt_dir *dir, uint64_t tail, size_t len)

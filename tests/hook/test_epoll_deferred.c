@@ -6,6 +6,7 @@
  * 29.
  */
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
@@ -28,7 +29,7 @@ static int control(int op, uint32_t events, uint64_t tag)
 /* What is told within @ms; no tag of another change may be. */
 static uint32_t told(uint64_t tag, int ms)
 {
-	struct epoll_event event[2];
+	struct epoll_event event[2] = {0};
 	const int n = (int)T_OK(epoll_wait(epfd, event, 2, ms));
 
 	T_CHECK(n <= 1);
@@ -157,11 +158,18 @@ static void set_around_looks(void)
 	end();
 }
 
+struct expected {
+	uint64_t tag;
+	uint32_t events;
+};
+
 static void *sleeper(void *arg)
 {
+	const struct expected *expected = arg;
+
 	say(to_parent);
-	T_EQ(told(3, 5000), EPOLLOUT);
-	return arg;
+	T_EQ(told(expected->tag, -1), expected->events);
+	return NULL;
 }
 
 static void thread_sleeps(void)
@@ -171,7 +179,7 @@ static void thread_sleeps(void)
 	make_pipes();
 	begin();
 	T_OK(control(EPOLL_CTL_DEL, 0, 0));
-	T_EQ(pthread_create(&thread, NULL, sleeper, NULL), 0);
+	T_EQ(pthread_create(&thread, NULL, sleeper, &(struct expected){3, EPOLLOUT}), 0);
 	hear(to_parent);
 	T_OK(control(EPOLL_CTL_ADD, EPOLLIN, 2));
 	T_OK(control(EPOLL_CTL_MOD, EPOLLOUT, 3));
@@ -227,6 +235,94 @@ static void number_closed(void)
 	end();
 }
 
+/* The same in two sets: both are up to date when the number goes. */
+static void number_closed_in_two(void)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = 1};
+	int first, other;
+	struct pollfd p;
+
+	begin();
+	first = epfd;
+	epfd = (int)T_OK(epoll_create1(EPOLL_CLOEXEC));
+	T_OK(epoll_ctl(epfd, EPOLL_CTL_ADD, pair.b, &event));
+	T_OK(control(EPOLL_CTL_DEL, 0, 0));
+	T_OK(epoll_ctl(first, EPOLL_CTL_DEL, pair.b, NULL));
+	other = (int)T_OK(dup(pair.b));
+	T_OK(close(pair.b));
+	p = (struct pollfd){.fd = other, .events = POLLIN};
+	T_EQ(T_OK(poll(&p, 1, 5)), 0);
+	pair.b = other;
+	t_send(pair.a, 100, 1, at);
+	T_EQ(told(0, 5), 0);
+	T_OK(close(epfd));
+	epfd = first;
+	T_EQ(told(0, 5), 0);
+	t_recv(pair.b, 100, 1, at);
+	end();
+}
+
+/* The number that the set was made by is closed. */
+static void set_renamed(void)
+{
+	pthread_t thread;
+	int other;
+
+	begin();
+	T_OK(control(EPOLL_CTL_MOD, EPOLLOUT, 2));
+	other = (int)T_OK(dup(epfd));
+	T_OK(control(EPOLL_CTL_DEL, 0, 0));
+	T_OK(close(epfd));
+	epfd = other;
+	T_EQ(told(0, 0), 0);
+	T_EQ(in_kernel(), (uint32_t)-1);
+	T_OK(control(EPOLL_CTL_ADD, EPOLLIN, 3));
+	T_EQ(told(3, 0), 0);
+	T_OK(control(EPOLL_CTL_MOD, EPOLLOUT, 4));
+	T_EQ(told(4, 1000), EPOLLOUT);
+	T_EQ(in_kernel(), EPOLLOUT);
+	/* Who sleeps in it is woken for what lies in a ring. */
+	make_pipes();
+	T_OK(control(EPOLL_CTL_MOD, 0, 5));
+	t_send(pair.a, 100, 1, at);
+	T_EQ(pthread_create(&thread, NULL, sleeper, &(struct expected){6, EPOLLIN}), 0);
+	hear(to_parent);
+	T_EQ(told(0, 1), 0);
+	T_OK(control(EPOLL_CTL_MOD, EPOLLIN, 6));
+	T_EQ(pthread_join(thread, NULL), 0);
+	t_recv(pair.b, 100, 1, at);
+	drop_pipes();
+	end();
+}
+
+/* A vfork child has other descriptors, and its parent's memory. */
+static void child_execs(void)
+{
+	struct pollfd p;
+	pid_t pid;
+
+	begin();
+	T_OK(fcntl(epfd, F_SETFD, 0));
+	T_OK(control(EPOLL_CTL_MOD, EPOLLOUT, 2));
+	pid = vfork();
+	if (pid == 0) {
+		close(pair.b);
+		execl("/bin/true", "true", NULL);
+		_exit(1);
+	}
+	t_join(pid);
+	T_EQ(told(2, 1000), EPOLLOUT);
+	p = (struct pollfd){.fd = epfd, .events = POLLIN};
+	T_EQ(T_OK(poll(&p, 1, 1000)), 1);
+	T_EQ(in_kernel(), EPOLLOUT);
+	T_OK(control(EPOLL_CTL_DEL, 0, 0));
+	T_EQ(in_kernel(), (uint32_t)-1);
+	T_OK(control(EPOLL_CTL_ADD, EPOLLIN, 3));
+	T_EQ(in_kernel(), EPOLLIN);
+	T_EQ(told(3, 5), 0);
+	end();
+}
+
 int main(void)
 {
 	errors();
@@ -237,5 +333,8 @@ int main(void)
 	thread_sleeps();
 	child_looks();
 	number_closed();
+	number_closed_in_two();
+	set_renamed();
+	child_execs();
 	return 0;
 }

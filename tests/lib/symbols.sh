@@ -6,7 +6,7 @@
 # 1. The exported names are those of hooks.def, no more and no fewer.
 #    HAZARDS 41.
 # 2. No object refers to a listed name: it would come back to our own hook. Two may: real.o, which
-#    finds the real ones, and hook_fd.o, whose syscall() hands bare system calls to the hooks.
+#    finds the real ones, and hook_syscall.o, whose syscall() hands bare system calls to the hooks.
 # 3. Thread-local variables are of the initial-exec kind: the others are allocated at their first use,
 #    by a malloc that may be the program's. HAZARDS 40.
 set -u
@@ -30,7 +30,7 @@ for name in $(comm -13 "$temp/listed" "$temp/exported"); do
 done
 for object; do
 	case $object in
-	*/preload/real.o | */preload/hook_fd.o) continue ;;
+	*/preload/real.o | */preload/hook_syscall.o) continue ;;
 	esac
 	nm -u "$object" | awk '{ print $2 }' | sort -u >"$temp/wanted"
 	for name in $(comm -12 "$temp/listed" "$temp/wanted"); do

@@ -211,6 +211,8 @@ static void test_what_was_seen(void **state)
 	assert_true(shmt_rx_consume(&receiver, 0, 15));
 	assert_int_equal(shmt_rx_ahead(&receiver, 15), 5);
 	assert_int_equal(shmt_rx_ahead(&receiver, 25), 0); /* another process took those */
+	assert_int_equal(shmt_rx_ahead(&receiver, 20 - SIZE), SIZE);
+	assert_int_equal(shmt_rx_ahead(&receiver, 19 - SIZE), 0); /* a broken tail */
 	assert_int_equal(shmt_tx_room(&sender, shared.ctl, 10), SIZE - 25);
 	assert_int_equal(shmt_tx_room(&sender, shared.ctl, SIZE - 24), SIZE - 10);
 	assert_int_equal(shmt_tx_room(&sender, shared.ctl, 10), SIZE - 10);
