@@ -43,15 +43,6 @@ static bool may_defer(const struct pl_ep_set *set, int number)
 	       pl_epset_of(set->epfd) == number && !pl_ep_busy && !shmt_load_relaxed(&pl.unserved);
 }
 
-static uint32_t find(const struct pl_stream *s, uint32_t set, int fd)
-{
-	uint32_t n = s->items;
-
-	while (n && (pl_ep_items[n - 1].set != set || pl_ep_items[n - 1].fd != fd))
-		n = pl_ep_items[n - 1].next;
-	return n;
-}
-
 /* Under both locks. false: it is for the kernel to judge. */
 static bool change(struct pl_ep_set *set, uint32_t n, int op, const struct epoll_event *event)
 {
@@ -108,7 +99,7 @@ bool pl_epset_defer(int epfd, int op, int fd, const struct epoll_event *event)
 	lock = pl_lock(&pl_ep_items_lock);
 	set_lock = pl_lock(&set->lock);
 	if (lock == PL_LOCK_TAKEN && set_lock == PL_LOCK_TAKEN) {
-		n = find(s, (uint32_t)number, fd);
+		n = *pl_ep_link_of(number, fd, s);
 		pl_ep_busy++;
 		done = n && change(set, n, op, event);
 		pl_ep_busy--;
@@ -155,8 +146,7 @@ bool pl_epset_flush(uint32_t number)
 	set_lock = pl_lock(&set->lock);
 	pl_ep_busy++;
 	while (lock == PL_LOCK_TAKEN && set_lock == PL_LOCK_TAKEN && (n = set->lagging) != 0) {
-		/* First told, then off the list: who finds it empty finds the kernel's set exact.
-		 */
+		/* Told, then off the list: who finds it empty finds the kernel's set exact. */
 		tell_kernel(set, &pl_ep_items[n - 1]);
 		pl_ep_unlag(set, n);
 		if (pl_ep_items[n - 1].gone) {

@@ -487,8 +487,7 @@ static void show_stream(struct pl_stream *s)
 	pl_ready_left(s);
 }
 
-/* Points at the item of a number in a set, or at 0; under pl_ep_items_lock. */
-static uint32_t *link_of(int set, int fd, struct pl_stream *s)
+uint32_t *pl_ep_link_of(int set, int fd, struct pl_stream *s)
 {
 	uint32_t *link = owner_list(fd, s);
 
@@ -511,7 +510,7 @@ bool pl_epset_knows(int epfd, int fd, bool quiet)
 	if (!s)
 		return false;
 	lock = pl_lock(&pl_ep_items_lock);
-	n = *link_of(number, fd, s);
+	n = *pl_ep_link_of(number, fd, s);
 	if (n && quiet && !pl_ep_items[n - 1].quiet)
 		n = 0;
 	pl_unlock(&pl_ep_items_lock, lock);
@@ -555,7 +554,7 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 		s = pl_stream_get(fd);
 		lock = pl_lock(&pl_ep_items_lock);
 	}
-	link = link_of(number, fd, s);
+	link = pl_ep_link_of(number, fd, s);
 	if (op == EPOLL_CTL_DEL) {
 		if (*link)
 			remove_item(link);

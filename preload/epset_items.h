@@ -74,6 +74,8 @@ uint32_t pl_ep_sets_top(void);
 void pl_ep_enqueue(struct pl_ep_set *set, uint32_t n);
 uint32_t pl_ep_dequeue(struct pl_ep_set *set);
 void pl_ep_free_item(uint32_t n);
+/** pl_ep_link_of() - points at the item of a number in a set, or at 0; under pl_ep_items_lock */
+uint32_t *pl_ep_link_of(int set, int fd, struct pl_stream *s);
 /** pl_ep_remove() - an item out of its owner's list; under pl_ep_items_lock */
 void pl_ep_remove(uint32_t n);
 /** pl_ep_unlag() - it ends: nothing is to be told of it; under the set's lock */
