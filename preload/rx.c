@@ -161,7 +161,6 @@ static bool take(struct pl_rx_call *c, uint64_t tail, uint64_t avail, ssize_t *r
 	ssize_t n;
 
 	n = pl_rx_copy_out(c, &s->rx.ring, tail, avail < room ? (size_t)avail : room);
-	shmt_store_relaxed(&s->dry, 0);
 	if (n > 0 && pl_stream_lost(s, c->fd)) /* then that was nothing */
 		n = -ECONNRESET;
 	if (n > 0 && !(c->flags & MSG_PEEK)) {
@@ -515,6 +514,8 @@ ssize_t pl_rx(struct pl_stream *s, int fd, const struct pl_vec *v, int flags, st
 	n = flags & MSG_PEEK ? pl_peek(s, fd, v, flags, c.nonblock) : -ESTALE;
 	if (n == -ESTALE)
 		n = receive_call(&c);
+	if (n > 0 && shmt_load_relaxed(&s->dry))
+		shmt_store_relaxed(&s->dry, 0);
 	if (n > 0 && (size_t)n < v->total && !(flags & MSG_PEEK) && more_now(&c))
 		n = receive_more(&c, n);
 	pl_ready_after_receive(s);
