@@ -245,6 +245,7 @@ static int make_set(int epfd)
 		/* Made by another process, or before this program: they may look at it, too. */
 		set->exact = PL_ENTRY_KIND(entry) != PL_NEW;
 		memset(set->nested, 0, sizeof(set->nested));
+		shmt_store(&set->nests, 0);
 		set->epfd = epfd;
 		if (i >= sets_top)
 			sets_top = i + 1;
@@ -311,6 +312,7 @@ void pl_epset_close(uint32_t number)
 
 		if (*inner == number + 1) {
 			*inner = 0;
+			shmt_sub(&pl_ep_sets[i / NESTED_MAX].nests, 1);
 			shmt_sub(&set->inside, 1);
 		}
 	}
@@ -471,8 +473,10 @@ static bool change_nested(struct pl_ep_set *set, int op, uint32_t inner,
 		set->nested[i].data = event->data.u64;
 	}
 	set->nested[i].set = op == EPOLL_CTL_DEL ? 0 : inner + 1;
-	if (op != EPOLL_CTL_MOD)
+	if (op != EPOLL_CTL_MOD) {
+		shmt_add(&set->nests, op == EPOLL_CTL_DEL ? -1u : 1u);
 		shmt_add(&pl_ep_sets[inner].inside, op == EPOLL_CTL_DEL ? -1u : 1u);
+	}
 	pl_unlock(&pl_ep_items_lock, lock);
 	/* Something may lie in a ring of the inner one: who sleeps here looks. */
 	if (op != EPOLL_CTL_DEL && pl_ep_sleepers(set))

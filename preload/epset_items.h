@@ -43,6 +43,7 @@ struct pl_ep_set {
 		uint32_t events;
 		uint64_t data;
 	} nested[NESTED_MAX];
+	uint32_t nests;	       /* atomic; how many of those there are */
 	uint32_t turn;	       /* relaxed; which of them, or the queue, is looked at first */
 	uint32_t kernels_turn; /* relaxed; odd: the kernel's, where there is room for one event */
 	int epfd;

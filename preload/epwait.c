@@ -24,7 +24,7 @@
 static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
 
 /* Is its stream on a ring that this process may look at? */
-static bool is_awake(struct pl_stream *s)
+static inline bool is_awake(struct pl_stream *s)
 {
 	if (PL_UNLIKELY(shmt_load_acquire(&pl.removable)) && pl_ready_follows(s) &&
 	    pl_stream_lost(s, pl_stream_any_fd(s)))
@@ -35,7 +35,7 @@ static bool is_awake(struct pl_stream *s)
 
 /* Has it anything to read that the kernel does not know of? An edge is due for each arrival, also
  * behind bytes of the kernel that lie unread. */
-static bool is_ready(const struct pl_ep_item *item)
+static inline bool is_ready(const struct pl_ep_item *item)
 {
 	struct pl_stream *s = item->s;
 
@@ -111,6 +111,8 @@ static int collect_nested(struct pl_ep_set *set, struct epoll_event *events, int
 	int found = 0;
 	uint32_t i;
 
+	if (!shmt_load(&set->nests))
+		return 0;
 	for (i = 0; i < NESTED_MAX && found < max; i++) {
 		const unsigned int n = (first + i) % NESTED_MAX;
 
@@ -159,25 +161,41 @@ static void look_cold(struct pl_ep_item *item, uint64_t now)
 	}
 }
 
-/*
- * Streams with ring bytes, each once. @hot: some awake stream, for the spin. @both: one of them is
- * also waited for to be writable, level-triggered: only the kernel can tell.
- */
-static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
-		   struct pl_stream **hot, bool *both)
+static void watch_item(struct pl_watch *watch, const struct pl_ep_item *item)
+{
+	const uint64_t *word;
+
+	if (pl_stashed(item->s) || !pl_ready_follows(item->s)) {
+		pl_watch_all(watch);
+	} else {
+		word = &item->s->rx.shared->ctl;
+		pl_watch_add(watch, word, shmt_load_relaxed(word));
+	}
+}
+
+/* What one look at the queue found. */
+struct seen {
+	struct pl_stream *hot; /* some awake stream, for the spin */
+	bool both; /* one is also waited for to be writable, level-triggered: ask the kernel */
+	struct pl_watch watch;
+};
+
+/* Streams with ring bytes, each once; now is @now. */
+static int collect(struct pl_ep_set *set, struct epoll_event *events, int max, uint64_t now,
+		   struct seen *seen)
 {
 	/* Where there is no room for all, none starves another. */
 	const uint32_t turn = shmt_bump(&set->turn);
 	const bool nested_first = turn % 2;
 	int found = nested_first ? collect_nested(set, events, max, turn / 2) : 0;
 	const enum pl_lock_result lock = pl_lock(&set->lock);
-	const uint64_t now = pl_now_ns();
 	uint32_t turns, n;
 
 	pl_ep_busy++;
 	turns = set->queued;
-	*hot = NULL;
-	*both = false;
+	*seen = (struct seen){0};
+	if (turns > PL_WATCH_MAX || shmt_load(&set->nests))
+		pl_watch_all(&seen->watch);
 	while (turns-- && found < max) {
 		struct pl_ep_item *item;
 
@@ -197,12 +215,14 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max,
 			continue;
 		}
 		pl_ep_enqueue(set, n);
-		if (item->events & IN_EVENTS)
-			*hot = item->s;
+		if (item->events & IN_EVENTS) {
+			seen->hot = item->s;
+			watch_item(&seen->watch, item);
+		}
 		if (report(set, item, &events[found])) {
 			found++;
 			item->cold_ns = 0;
-			*both |= (item->events & (EPOLLOUT | EPOLLET)) == EPOLLOUT &&
+			seen->both |= (item->events & (EPOLLOUT | EPOLLET)) == EPOLLOUT &&
 				 !(events[found - 1].events & EPOLLOUT);
 		} else {
 			look_cold(item, now);
@@ -247,7 +267,7 @@ bool pl_epset_ready_any(uint32_t number)
 	}
 	pl_ep_busy--;
 	pl_unlock(&set->lock, lock);
-	for (i = 0; i < NESTED_MAX && !found; i++)
+	for (i = 0; i < NESTED_MAX && !found && shmt_load(&set->nests); i++)
 		found = set->nested[i].set && (set->nested[i].events & IN_EVENTS) &&
 			pl_epset_ready_any(set->nested[i].set - 1);
 	return found;
@@ -377,6 +397,41 @@ static int sleep_in_kernel(uint32_t number, int epfd, struct epoll_event *events
 	return rc;
 }
 
+/* While some stream is awake: until one may be ready (*ret_found), or the kernel's events. */
+static int spin(uint32_t number, int epfd, struct epoll_event *events, int max, struct seen *seen,
+		uint64_t *now, bool *ret_found)
+{
+	struct pl_ep_set *set = &pl_ep_sets[number];
+	struct pl_spin spin;
+	bool found = false;
+	int n = 0;
+
+	pl_spin_begin(seen->hot, &spin, set->queued);
+	for (;;) {
+		if (pl_watch_changed(&seen->watch, &spin)) {
+			found = pl_epset_ready_any(number);
+			if (found)
+				break;
+			if (spin.turns && (spin.turns & 31) == 0 &&
+			    spin.now_ns - last_pass_ns > PASS_NS) {
+				n = kernel_pass(set, epfd, events, 0, max, NULL);
+				if (n)
+					break;
+			} else if (spin.turns & 31) {
+				pl_watch_all(&seen->watch); /* something other than bytes */
+			}
+		}
+		if (!pl_spin_more(&spin))
+			break;
+	}
+	if (spin.now_ns)
+		*now = spin.now_ns;
+	if (!n)
+		pl_spin_end(seen->hot, &spin, found);
+	*ret_found = found;
+	return n;
+}
+
 static int wait_ready(uint32_t number, int epfd, struct epoll_event *events, int max,
 		      uint64_t timeout_ns, const sigset_t *mask)
 {
@@ -384,16 +439,16 @@ static int wait_ready(uint32_t number, int epfd, struct epoll_event *events, int
 	const uint64_t until =
 		timeout_ns > UINT64_MAX - begun - 1 ? UINT64_MAX : begun + timeout_ns;
 	struct pl_ep_set *set = &pl_ep_sets[number];
-	struct pl_stream *hot;
-	struct pl_spin spin;
-	bool both;
+	uint64_t now = begun;
+	struct seen seen;
+	bool found;
 	int n;
 
 	PL_IN_REGION;
 	pl_epset_catch_up(number);
 	for (;;) {
 		/* Half of the room for each side when the kernel's turn has come. */
-		const bool due = pl_now_ns() - last_pass_ns > PASS_NS;
+		const bool due = now - last_pass_ns > PASS_NS;
 
 		/* No room for both: by turns. */
 		if (due && max == 1 && pl_epset_awake_any(number) &&
@@ -402,8 +457,8 @@ static int wait_ready(uint32_t number, int epfd, struct epoll_event *events, int
 			if (n)
 				return n;
 		}
-		n = collect(set, events, due && max > 1 ? max / 2 : max, &hot, &both);
-		if (n && !both && !(due && n < max))
+		n = collect(set, events, due && max > 1 ? max / 2 : max, now, &seen);
+		if (n && !seen.both && !(due && n < max))
 			return n;
 		if (!n && timeout_ns == 0 && begun - set->settled_ns > SETTLE_NS) {
 			/* Who never sleeps is to hear of an end of stream, too. */
@@ -412,28 +467,19 @@ static int wait_ready(uint32_t number, int epfd, struct epoll_event *events, int
 		}
 		if (n || timeout_ns == 0)
 			return kernel_pass(set, epfd, events, n, max, mask);
-		if (hot) {
-			pl_spin_begin(hot, &spin, set->queued);
-			while (!pl_epset_ready_any(number) && pl_spin_more(&spin)) {
-				if ((spin.turns & 31) == 0 &&
-				    pl_now_ns() - last_pass_ns > PASS_NS) {
-					n = kernel_pass(set, epfd, events, 0, max, NULL);
-					if (n)
-						break;
-				}
-			}
+		if (seen.hot) {
+			n = spin(number, epfd, events, max, &seen, &now, &found);
 			if (n)
 				return n;
-			n = pl_epset_ready_any(number);
-			pl_spin_end(hot, &spin, n != 0);
-			if (n)
+			if (found)
 				continue;
 		}
 		n = sleep_in_kernel(number, epfd, events, max, until, mask);
 		if (n)
 			return n;
-		if (until != UINT64_MAX && pl_now_ns() >= until)
-			return collect(set, events, max, &hot, &both);
+		now = pl_now_ns();
+		if (until != UINT64_MAX && now >= until)
+			return collect(set, events, max, now, &seen);
 	}
 }
 

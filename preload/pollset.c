@@ -178,6 +178,7 @@ struct look {
 	int ready;	       /* entries with events */
 	uint32_t awake;	       /* streams whose next bytes may come by ring */
 	struct pl_stream *hot; /* one of those, for the spin; only compared and passed on */
+	struct pl_watch watch;
 };
 
 /*
@@ -202,6 +203,7 @@ static struct look look(struct pollfd *fds, nfds_t n, bool fresh)
 		if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
 			if (pl_epset_awake_any(PL_ENTRY_INDEX(entry))) {
 				found.awake++;
+				pl_watch_all(&found.watch);
 				if ((events & IN_EVENTS) &&
 				    pl_epset_ready_any(PL_ENTRY_INDEX(entry)))
 					fds[i].revents |= events & IN_EVENTS;
@@ -211,16 +213,21 @@ static struct look look(struct pollfd *fds, nfds_t n, bool fresh)
 			if (s && (events & IN_EVENTS) && pl_stash_ready(s))
 				fds[i].revents |= events & IN_EVENTS;
 			if (s && pl_ready_follows(s)) {
-				if ((events & IN_EVENTS) &&
-				    SHMT_CTL_MODE(shmt_load_relaxed(&s->rx.shared->ctl)) !=
-					    SHMT_TCP) {
+				const uint64_t *word = &s->rx.shared->ctl;
+				const uint64_t ctl = shmt_load_relaxed(word);
+
+				if ((events & IN_EVENTS) && SHMT_CTL_MODE(ctl) != SHMT_TCP) {
 					found.awake++;
 					found.hot = s;
+					pl_watch_add(&found.watch, word, ctl);
 					if (pl_ready_now(s))
 						fds[i].revents |= events & IN_EVENTS;
 				}
-				if ((events & (POLLOUT | POLLWRNORM)) && pl_ready_writable(s))
-					fds[i].revents |= events & (POLLOUT | POLLWRNORM);
+				if (events & (POLLOUT | POLLWRNORM)) {
+					pl_watch_all(&found.watch);
+					if (pl_ready_writable(s))
+						fds[i].revents |= events & (POLLOUT | POLLWRNORM);
+				}
 			}
 			if (s)
 				pl_stream_put(s);
@@ -323,18 +330,23 @@ static int sleep_in_kernel(struct pollfd *fds, nfds_t n, uint64_t until_ns, cons
 }
 
 /* While some stream is awake: look for a while, the kernel's descriptors in between. */
-static int spin(struct pollfd *fds, nfds_t n, const struct look *found)
+static int spin(struct pollfd *fds, nfds_t n, struct look *found)
 {
+	struct pl_stream *const hot = found->hot;
 	struct pl_spin spinning;
 	int ready = 0;
 
-	pl_spin_begin(found->hot, &spinning, found->awake);
+	pl_spin_begin(hot, &spinning, found->awake);
 	while (!ready && pl_spin_more(&spinning)) {
-		ready = look(fds, n, true).ready;
-		if (!ready && (spinning.turns & 31) == 0 && pl_now_ns() - last_pass_ns > PASS_NS)
+		if (!pl_watch_changed(&found->watch, &spinning))
+			continue;
+		*found = look(fds, n, true);
+		ready = found->ready;
+		if (!ready && (spinning.turns & 31) == 0 &&
+		    spinning.now_ns - last_pass_ns > PASS_NS)
 			ready = kernel_pass(fds, n, NULL);
 	}
-	pl_spin_end(found->hot, &spinning, ready != 0);
+	pl_spin_end(hot, &spinning, ready != 0);
 	return ready;
 }
 

@@ -61,7 +61,7 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 	uint64_t budget_ns;
 
 	spin->turns = 0;
-	spin->begin_ns = 0;
+	spin->begin_ns = spin->now_ns = 0;
 	spin->yields = spin->asked = false;
 	spin->until_ns = 0;
 	(void)shmt_bump(&s->waits);
@@ -74,7 +74,7 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 						   : pl_setting(wait_spin_us));
 	if (!budget_ns)
 		return;
-	spin->begin_ns = pl_now_ns();
+	spin->begin_ns = spin->now_ns = pl_now_ns();
 	spin->until_ns = spin->begin_ns + budget_ns + budget_ns * more / 2;
 }
 
@@ -104,6 +104,7 @@ bool pl_spin_more_slow(struct pl_spin *spin)
 				spin->until_ns += now - before - TURN_NS;
 		}
 	}
+	spin->now_ns = now;
 	spin->yields |= now - spin->begin_ns > YIELD_AFTER_NS;
 	return now < spin->until_ns;
 }

@@ -23,10 +23,53 @@
 struct pl_spin {
 	uint64_t begin_ns;
 	uint64_t until_ns; /* 0 = no spinning */
+	uint64_t now_ns;   /* the last look at the clock */
 	uint32_t turns;
 	bool yields;
 	bool asked; /* whether others want the processor */
 };
+
+#define PL_WATCH_MAX 4u
+
+/*
+ * The words that a wait for few streams looks at between two looks at all. They lie in the region:
+ * within PL_IN_REGION they are there whatever becomes of their streams.
+ */
+struct pl_watch {
+	uint32_t n; /* more than PL_WATCH_MAX: a look at all at each turn */
+	const uint64_t *word[PL_WATCH_MAX];
+	uint64_t seen[PL_WATCH_MAX];
+};
+
+/** pl_watch_all() - what is waited for has no word, or too many */
+static inline void pl_watch_all(struct pl_watch *w)
+{
+	w->n = PL_WATCH_MAX + 1;
+}
+
+/** pl_watch_add() - @seen was read before the look that found nothing */
+static inline void pl_watch_add(struct pl_watch *w, const uint64_t *word, uint64_t seen)
+{
+	if (w->n >= PL_WATCH_MAX) {
+		pl_watch_all(w);
+		return;
+	}
+	w->word[w->n] = word;
+	w->seen[w->n++] = seen;
+}
+
+/** pl_watch_changed() - is a look at all due at this turn? */
+static inline bool pl_watch_changed(const struct pl_watch *w, const struct pl_spin *spin)
+{
+	uint32_t i;
+
+	if (w->n > PL_WATCH_MAX || (spin->turns & 31) == 0)
+		return true;
+	for (i = 0; i < w->n; i++)
+		if (shmt_load_relaxed(w->word[i]) != w->seen[i])
+			return true;
+	return false;
+}
 
 /** pl_note_cpu() - publish where this end of a direction runs, if it changed. Return: 1 + number */
 uint32_t pl_note_cpu(uint32_t *shared_cpu);
