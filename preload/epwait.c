@@ -223,7 +223,7 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max, u
 			found++;
 			item->cold_ns = 0;
 			seen->both |= (item->events & (EPOLLOUT | EPOLLET)) == EPOLLOUT &&
-				 !(events[found - 1].events & EPOLLOUT);
+				      !(events[found - 1].events & EPOLLOUT);
 		} else {
 			look_cold(item, now);
 		}
