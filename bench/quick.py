@@ -50,6 +50,8 @@ def checks(s, w):
               lambda c: tools.redis(w, c, s.two, 0.5)),
         Check("nginx 1 KiB, 16 connections", "auto", "rps", True, 1.2,
               lambda c: tools.wrk(w, c, s.two, 1)),
+        Check("pgbench -S, 8 clients", "auto", "rps", True, 1.0,
+              lambda c: tools.pgbench(w, c, s.two, 1)),
     )
 
 

@@ -17,11 +17,16 @@
 bool pl_ready_now(struct pl_stream *s)
 {
 	const uint64_t ctl = shmt_load(&s->rx.shared->ctl);
+	uint64_t tail;
 
 	if (SHMT_CTL_MODE(ctl) == SHMT_TCP || shmt_rx_missing(&s->rx))
 		return false;
+	tail = shmt_load_relaxed(&s->rx.shared->tail);
 	/* A broken index counts as ready: the receive that follows ends the stream. */
-	return shmt_rx_avail(&s->rx, ctl, shmt_load_relaxed(&s->rx.shared->tail)) != 0;
+	if (!shmt_rx_avail(&s->rx, ctl, tail))
+		return false;
+	shmt_ring_soon_out(&s->rx.ring, tail);
+	return true;
 }
 
 bool pl_ready_arrived(struct pl_stream *s)

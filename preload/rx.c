@@ -283,6 +283,8 @@ static void wait_for_sender(struct pl_rx_call *c, uint64_t ctl)
 	pl_gather(s, &spin);
 	while ((word = shmt_load_relaxed(&s->rx.shared->ctl)) == ctl && pl_spin_more(&spin))
 		;
+	if (word != ctl)
+		shmt_ring_soon_out(&s->rx.ring, shmt_load_relaxed(&s->rx.shared->tail));
 	pl_spin_end(s, &spin, word != ctl);
 	if (word == ctl)
 		(void)pl_ready_settle(s);

@@ -67,7 +67,7 @@ static bool expects_more(struct pl_tx_call *c)
 	if (!pl_setting(wait_spin_samecpu_us) &&
 	    pl_same_cpu(s, cpu, shmt_load_relaxed(&s->tx.shared->r_cpu)))
 		return false;
-	return (shmt_bump(&s->waits) & ((1u << shmt_load_relaxed(&s->open_fails)) - 1)) == 0;
+	return (shmt_bump(&s->opens) & ((1u << shmt_load_relaxed(&s->open_fails)) - 1)) == 0;
 }
 
 /*

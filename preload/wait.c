@@ -56,26 +56,29 @@ void pl_wait_mapped(void)
 void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 {
 	const uint32_t cpu = pl_note_cpu(&s->rx.shared->r_cpu);
-	const uint32_t fails = shmt_load_relaxed(&s->rec->rx.spin_fails);
+	const uint32_t failed = shmt_load_relaxed(&s->rec->rx.spin_fails);
+	const uint32_t fails = failed < FAILS_MAX ? failed : FAILS_MAX;
 	const uint64_t more = awake < MORE_MAX ? awake : MORE_MAX;
-	uint64_t budget_ns;
+	uint64_t budget_ns, next, now;
 
 	spin->turns = 0;
-	spin->begin_ns = spin->now_ns = 0;
-	spin->yields = spin->asked = false;
-	spin->until_ns = 0;
-	(void)shmt_bump(&s->waits);
-	if (fails > 1 && (shmt_load_relaxed(&s->waits) &
-			  ((1u << (fails < FAILS_MAX ? fails - 1 : FAILS_MAX - 1)) - 1)))
-		return;
+	spin->begin_ns = spin->now_ns = spin->until_ns = 0;
 	spin->yields = pl_same_cpu(s, cpu, shmt_load_relaxed(&s->rx.shared->s_cpu));
 	spin->asked = spin->yields;
 	budget_ns = 1000 * (uint64_t)(spin->yields ? pl_setting(wait_spin_samecpu_us)
 						   : pl_setting(wait_spin_us));
+	budget_ns += budget_ns * more / 2;
 	if (!budget_ns)
 		return;
-	spin->begin_ns = spin->now_ns = pl_now_ns();
-	spin->until_ns = spin->begin_ns + budget_ns + budget_ns * more / 2;
+	now = pl_now_ns();
+	if (fails > 1 && now - shmt_load_relaxed(&s->failed_ns) < budget_ns << (fails - 1))
+		return;
+	spin->begin_ns = spin->now_ns = now;
+	spin->until_ns = now + budget_ns;
+	/* The answer to what is waited for goes there. */
+	next = shmt_load_relaxed(&s->rec->tx.word);
+	if (next && pl_attached(s))
+		shmt_ring_soon_in(&s->tx.ring, SHMT_CTL_VALUE(next));
 }
 
 bool pl_spin_more_slow(struct pl_spin *spin)
@@ -118,8 +121,10 @@ void pl_spin_end(struct pl_stream *s, const struct pl_spin *spin, bool found)
 	if (found) {
 		if (shmt_load_relaxed(fails))
 			shmt_store_relaxed(fails, 0);
-	} else if (spin->until_ns && shmt_load_relaxed(fails) < FAILS_MAX) {
-		shmt_store_relaxed(fails, shmt_load_relaxed(fails) + 1);
+	} else if (spin->until_ns) {
+		shmt_store_relaxed(&s->failed_ns, spin->now_ns);
+		if (shmt_load_relaxed(fails) < FAILS_MAX)
+			shmt_store_relaxed(fails, shmt_load_relaxed(fails) + 1);
 	}
 }
 

@@ -23,4 +23,33 @@ void shmt_ring_copy_in(const struct shmt_ring *ring, uint64_t at, const void *sr
 /** shmt_ring_copy_out() - @len <= size bytes from position @at to @dst */
 void shmt_ring_copy_out(const struct shmt_ring *ring, uint64_t at, void *dst, size_t len);
 
+/*
+ * Hints: the line is fetched while there is something else to do. They change nothing, and may name
+ * memory that is not there.
+ */
+
+/** shmt_ring_soon_in() - a few bytes are to be written at @at: take the lines from the other side
+ */
+static inline void shmt_ring_soon_in(const struct shmt_ring *ring, uint64_t at)
+{
+	const uint8_t *const line = ring->data + (at & (ring->size - 1));
+
+#if defined(__x86_64__)
+	/* The compiler takes it for an extension; a processor without it does nothing. */
+	__asm__ volatile("prefetchw %0\n\tprefetchw %1" : : "m"(line[0]), "m"(line[64]));
+#else
+	__builtin_prefetch(line, 1);
+	__builtin_prefetch(line + 64, 1);
+#endif
+}
+
+/** shmt_ring_soon_out() - bytes at @at are there, and are to be read */
+static inline void shmt_ring_soon_out(const struct shmt_ring *ring, uint64_t at)
+{
+	const uint8_t *const line = ring->data + (at & (ring->size - 1));
+
+	__builtin_prefetch(line);
+	__builtin_prefetch(line + 64);
+}
+
 #endif
