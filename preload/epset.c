@@ -304,9 +304,13 @@ void pl_epset_close(uint32_t number)
 		if (item->set == number && !item->removed && (item->s || item->fd || item->data))
 			pl_ep_remove(i + 1);
 	}
-	for (i = 0; i < NESTED_MAX; i++)
-		if (set->nested[i].set)
-			shmt_sub(&pl_ep_sets[set->nested[i].set - 1].inside, 1);
+	for (i = 0; i < NESTED_MAX; i++) {
+		if (!set->nested[i].set)
+			continue;
+		shmt_sub(&pl_ep_sets[set->nested[i].set - 1].inside, 1);
+		set->nested[i].set = 0;
+		shmt_sub(&set->nests, 1);
+	}
 	for (i = 0; shmt_load(&set->inside) && i < sets_top * NESTED_MAX; i++) {
 		uint32_t *inner = &pl_ep_sets[i / NESTED_MAX].nested[i % NESTED_MAX].set;
 
@@ -472,11 +476,14 @@ static bool change_nested(struct pl_ep_set *set, int op, uint32_t inner,
 		set->nested[i].events = event->events;
 		set->nested[i].data = event->data.u64;
 	}
+	/* A fork between two of these leaves the count too high, never too low. */
+	if (op == EPOLL_CTL_ADD)
+		shmt_add(&set->nests, 1);
 	set->nested[i].set = op == EPOLL_CTL_DEL ? 0 : inner + 1;
-	if (op != EPOLL_CTL_MOD) {
-		shmt_add(&set->nests, op == EPOLL_CTL_DEL ? -1u : 1u);
+	if (op == EPOLL_CTL_DEL)
+		shmt_sub(&set->nests, 1);
+	if (op != EPOLL_CTL_MOD)
 		shmt_add(&pl_ep_sets[inner].inside, op == EPOLL_CTL_DEL ? -1u : 1u);
-	}
 	pl_unlock(&pl_ep_items_lock, lock);
 	/* Something may lie in a ring of the inner one: who sleeps here looks. */
 	if (op != EPOLL_CTL_DEL && pl_ep_sleepers(set))

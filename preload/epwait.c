@@ -23,6 +23,12 @@
 
 static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
 
+/* Another thread, or a handler, may have looked at the clock later than we. */
+static inline uint64_t since(uint64_t then, uint64_t now)
+{
+	return now > then ? now - then : 0;
+}
+
 /* Is its stream on a ring that this process may look at? */
 static inline bool is_awake(struct pl_stream *s)
 {
@@ -154,7 +160,7 @@ static void look_cold(struct pl_ep_item *item, uint64_t now)
 {
 	if (!item->cold_ns) {
 		item->cold_ns = now;
-	} else if (now - item->cold_ns > COLD_NS && !pl_ready_arrived(item->s)) {
+	} else if (since(item->cold_ns, now) > COLD_NS && !pl_ready_arrived(item->s)) {
 		item->cold_ns = 0;
 		if (pl_ready_follows(item->s))
 			(void)settle_item(item);
@@ -413,7 +419,7 @@ static int spin(uint32_t number, int epfd, struct epoll_event *events, int max, 
 			if (found)
 				break;
 			if (spin.turns && (spin.turns & 31) == 0 &&
-			    spin.now_ns - last_pass_ns > PASS_NS) {
+			    since(last_pass_ns, spin.now_ns) > PASS_NS) {
 				n = kernel_pass(set, epfd, events, 0, max, NULL);
 				if (n)
 					break;
@@ -421,8 +427,11 @@ static int spin(uint32_t number, int epfd, struct epoll_event *events, int max, 
 				pl_watch_all(&seen->watch); /* something other than bytes */
 			}
 		}
-		if (!pl_spin_more(&spin))
+		if (!pl_spin_more(&spin)) {
+			/* It may have given way until now. */
+			found = spin.until_ns && pl_epset_ready_any(number);
 			break;
+		}
 	}
 	if (spin.now_ns)
 		*now = spin.now_ns;
@@ -448,7 +457,7 @@ static int wait_ready(uint32_t number, int epfd, struct epoll_event *events, int
 	pl_epset_catch_up(number);
 	for (;;) {
 		/* Half of the room for each side when the kernel's turn has come. */
-		const bool due = now - last_pass_ns > PASS_NS;
+		const bool due = since(last_pass_ns, now) > PASS_NS;
 
 		/* No room for both: by turns. */
 		if (due && max == 1 && pl_epset_awake_any(number) &&
@@ -471,7 +480,7 @@ static int wait_ready(uint32_t number, int epfd, struct epoll_event *events, int
 			n = spin(number, epfd, events, max, &seen, &now, &found);
 			if (n)
 				return n;
-			if (found)
+			if (found && now < until)
 				continue;
 		}
 		n = sleep_in_kernel(number, epfd, events, max, until, mask);

@@ -177,7 +177,7 @@ bool pl_pollset_concerns(const struct pollfd *fds, nfds_t n)
 struct look {
 	int ready;	       /* entries with events */
 	uint32_t awake;	       /* streams whose next bytes may come by ring */
-	struct pl_stream *hot; /* one of those, for the spin; only compared and passed on */
+	struct pl_stream *hot; /* one of those, for the spin; not counted: wait.c */
 	struct pl_watch watch;
 };
 
@@ -343,9 +343,12 @@ static int spin(struct pollfd *fds, nfds_t n, struct look *found)
 		*found = look(fds, n, true);
 		ready = found->ready;
 		if (!ready && (spinning.turns & 31) == 0 &&
-		    spinning.now_ns - last_pass_ns > PASS_NS)
+		    spinning.now_ns > last_pass_ns + PASS_NS)
 			ready = kernel_pass(fds, n, NULL);
 	}
+	/* It may have given way until now. */
+	if (!ready && spinning.until_ns)
+		ready = look(fds, n, true).ready;
 	pl_spin_end(hot, &spinning, ready != 0);
 	return ready;
 }

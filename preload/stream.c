@@ -119,9 +119,9 @@ static struct pl_stream *stream_of(struct coloc_record_shared *rec, int fd)
 
 	if (s->rec && s->generation == shmt_load(&rec->generation))
 		return s; /* a duplicate */
-	memset(s, 0, sizeof(*s));
+	s->rec = rec;	  /* always this one: who still looks finds it so */
+	memset(&s->inflight, 0, sizeof(*s) - offsetof(struct pl_stream, inflight));
 	s->generation = shmt_load(&rec->generation);
-	s->rec = rec;
 	flags = pl_real.fcntl(fd, F_GETFL);
 	if (flags >= 0 && (flags & O_NONBLOCK))
 		shmt_or(&rec->flags, COLOC_RECORD_NONBLOCK);

@@ -16,10 +16,10 @@
 #include "switch.h"
 
 struct pl_stream {
-	struct coloc_record_shared *rec;
-	uint32_t inflight;   /* atomic; calls under way in this process */
-	uint32_t fds;	     /* atomic; descriptors of this process that name it */
-	uint32_t generation; /* of the record */
+	struct coloc_record_shared *rec; /* first: it stays as it is */
+	uint32_t inflight;		 /* atomic; calls under way in this process */
+	uint32_t fds;			 /* atomic; descriptors of this process that name it */
+	uint32_t generation;		 /* of the record */
 	uint32_t attached; /* atomic; number of the region that tx and rx are mapped in, 0 = none */
 	uint32_t items;	   /* atomic; epoll items of it, 1 + number of the first (epset.h) */
 	uint32_t awake;	   /* atomic; 1 = linked in its sets' awake lists */

@@ -6,7 +6,7 @@
 
 #include "clock.h"
 
-#define FAILS_MAX	  7u
+#define FAILS_MAX	  10u
 #define MORE_MAX	  18u	   /* streams that make a wait longer */
 #define ASK_AFTER_NS	  2000u	   /* a spin gives way once: do others want the processor? */
 #define YIELD_AFTER_NS	  50000u   /* it does so at each turn from then on */
@@ -53,17 +53,23 @@ void pl_wait_mapped(void)
 	}
 }
 
+/*
+ * Who waits for several streams holds no reference to the one that he names here. Should another
+ * thread have closed it meanwhile, and its place be another's: that one has a record, too, but
+ * maybe no ring yet.
+ */
 void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 {
-	const uint32_t cpu = pl_note_cpu(&s->rx.shared->r_cpu);
+	struct shmt_dir_shared *const rx = shmt_load_relaxed(&s->rx.shared);
 	const uint32_t failed = shmt_load_relaxed(&s->rec->rx.spin_fails);
 	const uint32_t fails = failed < FAILS_MAX ? failed : FAILS_MAX;
 	const uint64_t more = awake < MORE_MAX ? awake : MORE_MAX;
 	uint64_t budget_ns, next, now;
 
-	spin->turns = 0;
-	spin->begin_ns = spin->now_ns = spin->until_ns = 0;
-	spin->yields = pl_same_cpu(s, cpu, shmt_load_relaxed(&s->rx.shared->s_cpu));
+	*spin = (struct pl_spin){0};
+	if (PL_UNLIKELY(!rx))
+		return;
+	spin->yields = pl_same_cpu(s, pl_note_cpu(&rx->r_cpu), shmt_load_relaxed(&rx->s_cpu));
 	spin->asked = spin->yields;
 	budget_ns = 1000 * (uint64_t)(spin->yields ? pl_setting(wait_spin_samecpu_us)
 						   : pl_setting(wait_spin_us));

@@ -10,8 +10,8 @@
  * processor. That is asked the later the more often nobody did: two ends that answer at once make
  * no system call. The time that others then use does not count, for it costs nothing, as long as it
  * is not so much that this was no wait any more. A stream whose spins keep failing spins only when
- * the last one is 2, 4 ... 64 times as long ago as it took, until one succeeds; so they cost at
- * most a 64th of the time. A spin that lost the processor for long has failed.
+ * the last one is 2, 4 ... 512 times as long ago as it took, until one succeeds; so they soon cost
+ * a 500th of the time. A spin that lost the processor for long has failed.
  */
 #ifndef PL_WAIT_H
 #define PL_WAIT_H
