@@ -227,13 +227,18 @@ static enum step send_ring(struct pl_tx_call *c, uint64_t *ctl, ssize_t *ret)
 	struct pl_stream *s = c->s;
 	struct coloc_record_tx_shared *tx = &s->rec->tx;
 	const enum pl_lock_result lock = pl_tx_lock(s);
-	const uint64_t now = pl_now_ns();
-	uint64_t guessed = guess(c);
+	uint64_t guessed = guess(c), now;
 	enum step step;
 	int64_t space;
 	size_t len;
 	ssize_t n;
 
+	/* Not within a bulk: its reader need not look at each. */
+	if (guessed && shmt_load_relaxed(&s->waited)) {
+		shmt_store_relaxed(&s->waited, 0);
+		shmt_own_soon(&s->tx.shared->ctl);
+	}
+	now = pl_now_ns();
 	shmt_store_relaxed(&s->last_send_ns, now);
 	(void)pl_tx_look_at_peer(s, c->fd, now);
 	(void)pl_note_cpu(&s->tx.shared->s_cpu);

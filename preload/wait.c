@@ -83,8 +83,10 @@ void pl_spin_begin(struct pl_stream *s, struct pl_spin *spin, uint32_t awake)
 	spin->until_ns = now + budget_ns;
 	/* The answer to what is waited for goes there. */
 	next = shmt_load_relaxed(&s->rec->tx.word);
-	if (next && pl_attached(s))
+	if (next && pl_attached(s)) {
 		shmt_ring_soon_in(&s->tx.ring, SHMT_CTL_VALUE(next));
+		shmt_store_relaxed(&s->waited, 1);
+	}
 }
 
 bool pl_spin_more_slow(struct pl_spin *spin)

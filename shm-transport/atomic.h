@@ -53,4 +53,16 @@ static inline void shmt_pause(void)
 #endif
 }
 
+/* shmt_own_soon() - a hint: take the line of *@p from other processors, which may name memory that
+ * is not there. */
+static inline void shmt_own_soon(const void *p)
+{
+#if defined(__x86_64__)
+	/* The compiler takes it for an extension; a processor without it does nothing. */
+	__asm__ volatile("prefetchw (%0)" : : "r"(p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 #endif

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "atomic.h"
+
 struct shmt_ring {
 	uint8_t *data;
 	uint64_t size; /* bytes, a power of two */
@@ -34,13 +36,8 @@ static inline void shmt_ring_soon_in(const struct shmt_ring *ring, uint64_t at)
 {
 	const uint8_t *const line = ring->data + (at & (ring->size - 1));
 
-#if defined(__x86_64__)
-	/* The compiler takes it for an extension; a processor without it does nothing. */
-	__asm__ volatile("prefetchw %0\n\tprefetchw %1" : : "m"(line[0]), "m"(line[64]));
-#else
-	__builtin_prefetch(line, 1);
-	__builtin_prefetch(line + 64, 1);
-#endif
+	shmt_own_soon(line);
+	shmt_own_soon(line + 64);
 }
 
 /** shmt_ring_soon_out() - bytes at @at are there, and are to be read */
