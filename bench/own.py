@@ -117,14 +117,15 @@ def pairs(world, contestant, cpus, seconds, count):
 
 
 def virtual_machines(build):
-    """The test's own output; it ends with 77 and a reason where it cannot run."""
-    done = subprocess.run([os.path.join(ROOT, "tests", "vm", "test_pair.sh")], text=True,
-                          env=os.environ | {"T_BUILD": build, "T_NOISY": "1"}, timeout=900,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    if done.returncode == 77:
-        raise Unavailable(done.stdout.strip().splitlines()[-1])
-    if done.returncode:
-        raise Failed(f"test_pair.sh: {done.stdout[-1000:]}")
+    """The test's own output; it, or what makes its guests, ends with 77 and a reason where it cannot run."""
+    for script in ("build.sh", "test_pair.sh"):
+        done = subprocess.run([os.path.join(ROOT, "tests", "vm", script)], text=True,
+                              env=os.environ | {"T_BUILD": build, "T_NOISY": "1"}, timeout=900,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        if done.returncode == 77:
+            raise Unavailable(done.stdout.strip().splitlines()[-1])
+        if done.returncode:
+            raise Failed(f"{script}: {done.stdout[-1000:]}")
     return done.stdout
 
 

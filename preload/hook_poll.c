@@ -194,7 +194,7 @@ static int select_streams(int n, fd_set *in, fd_set *out, fd_set *ex, uint64_t t
 	if (count && pl_pollset_concerns(fds, (nfds_t)count)) {
 		for (;;) {
 			const uint64_t gone = pl_now_ns() - begun;
-			int i;
+			int i, bits;
 
 			left = timeout_ns == PL_FOREVER ? PL_FOREVER
 			       : timeout_ns > gone	? timeout_ns - gone
@@ -208,8 +208,9 @@ static int select_streams(int n, fd_set *in, fd_set *out, fd_set *ex, uint64_t t
 			if (rc < 0)
 				break;
 			/* A hang-up that only poll() reports is nothing to select(). */
-			if (rc == 0 || left == 0 || fill_sets(fds, count, n, in, out, ex) > 0) {
-				rc = fill_sets(fds, count, n, in, out, ex);
+			bits = fill_sets(fds, count, n, in, out, ex);
+			if (rc == 0 || left == 0 || bits > 0) {
+				rc = bits;
 				break;
 			}
 		}
