@@ -119,17 +119,17 @@ def apart(s):
 def directory(s):
     """not co-resident, with entries in the directory, both sides preloaded, on one processor, where every instruction of the library counts: what it costs a stream that it cannot move, by message size, and a connection"""
     # A hundredth is to be seen: many short rounds.
-    seconds = s.seconds / 2
+    seconds = s.seconds / 4
     for entries in (10, 1000, 100000):
         with s.world(apart=True, region="size = 1G") as w:
             own.fill_directory(w, entries)
             for size in (4, 64, 1024, 16384):
                 s.compare(w, "directory", f"{entries} entries, bulk {size}", ("tcp", "auto"),
-                          lambda c, z=size: own.stream(w, c, s.one, seconds, "bulk", z), rounds=9)
+                          lambda c, z=size: own.stream(w, c, s.one, seconds, "bulk", z), rounds=25)
             s.compare(w, "directory", f"{entries} entries, rr 64", ("tcp", "auto"),
-                      lambda c: own.stream(w, c, s.one, seconds, "rr", 64), main="rps", rounds=9)
+                      lambda c: own.stream(w, c, s.one, seconds, "rr", 64), main="rps", rounds=25)
             s.compare(w, "directory", f"{entries} entries, short", ("tcp", "auto"),
-                      lambda c: own.short(w, c, s.one, seconds), rounds=9)
+                      lambda c: own.short(w, c, s.one, seconds), rounds=25)
 
 
 def untouched(s):
@@ -137,7 +137,7 @@ def untouched(s):
     with s.world(conf="[residency]\nloopback = no") as w:
         for size in (4, 16, 32, 64, 1024, 16384):
             s.compare(w, "untouched", f"{size}", ("tcp", "auto"),
-                      lambda c, z=size: own.self_talk(w, c, s.two, s.seconds / 2, z), rounds=9)
+                      lambda c, z=size: own.self_talk(w, c, s.two, s.seconds / 4, z), rounds=25)
 
 
 def shares(s):
