@@ -18,4 +18,11 @@ void pl_clock_init(void);
 /** pl_now_ns() - nanoseconds since some moment */
 uint64_t pl_now_ns(void);
 
+/** pl_since_ns() - how long @then lies before @now; 0 where another thread, or a handler, has
+ * looked at the clock later than we */
+static inline uint64_t pl_since_ns(uint64_t then, uint64_t now)
+{
+	return now > then ? now - then : 0;
+}
+
 #endif

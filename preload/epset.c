@@ -245,7 +245,6 @@ static int make_set(int epfd)
 		/* Made by another process, or before this program: they may look at it, too. */
 		set->exact = PL_ENTRY_KIND(entry) != PL_NEW;
 		memset(set->nested, 0, sizeof(set->nested));
-		shmt_store(&set->nests, 0);
 		set->epfd = epfd;
 		if (i >= sets_top)
 			sets_top = i + 1;
@@ -304,22 +303,7 @@ void pl_epset_close(uint32_t number)
 		if (item->set == number && !item->removed && (item->s || item->fd || item->data))
 			pl_ep_remove(i + 1);
 	}
-	for (i = 0; i < NESTED_MAX; i++) {
-		if (!set->nested[i].set)
-			continue;
-		shmt_sub(&pl_ep_sets[set->nested[i].set - 1].inside, 1);
-		set->nested[i].set = 0;
-		shmt_sub(&set->nests, 1);
-	}
-	for (i = 0; shmt_load(&set->inside) && i < sets_top * NESTED_MAX; i++) {
-		uint32_t *inner = &pl_ep_sets[i / NESTED_MAX].nested[i % NESTED_MAX].set;
-
-		if (*inner == number + 1) {
-			*inner = 0;
-			shmt_sub(&pl_ep_sets[i / NESTED_MAX].nests, 1);
-			shmt_sub(&set->inside, 1);
-		}
-	}
+	pl_ep_unnest(number);
 	set_lock = pl_lock(&set->lock);
 	while (set->head) {
 		n = pl_ep_dequeue(set);
@@ -458,39 +442,6 @@ void pl_epset_tell_again(struct pl_stream *s)
 /* ---- epoll_ctl ---------------------------------------------------------------------------------
  */
 
-/* A set inside a set; false: there is no room to remember it. */
-static bool change_nested(struct pl_ep_set *set, int op, uint32_t inner,
-			  const struct epoll_event *event)
-{
-	const uint32_t wanted = op == EPOLL_CTL_ADD ? 0 : inner + 1;
-	const enum pl_lock_result lock = pl_lock(&pl_ep_items_lock);
-	unsigned int i;
-
-	for (i = 0; i < NESTED_MAX && set->nested[i].set != wanted; i++)
-		;
-	if (i == NESTED_MAX) {
-		pl_unlock(&pl_ep_items_lock, lock);
-		return op != EPOLL_CTL_ADD;
-	}
-	if (op != EPOLL_CTL_DEL) {
-		set->nested[i].events = event->events;
-		set->nested[i].data = event->data.u64;
-	}
-	/* A fork between two of these leaves the count too high, never too low. */
-	if (op == EPOLL_CTL_ADD)
-		shmt_add(&set->nests, 1);
-	set->nested[i].set = op == EPOLL_CTL_DEL ? 0 : inner + 1;
-	if (op == EPOLL_CTL_DEL)
-		shmt_sub(&set->nests, 1);
-	if (op != EPOLL_CTL_MOD)
-		shmt_add(&pl_ep_sets[inner].inside, op == EPOLL_CTL_DEL ? -1u : 1u);
-	pl_unlock(&pl_ep_items_lock, lock);
-	/* Something may lie in a ring of the inner one: who sleeps here looks. */
-	if (op != EPOLL_CTL_DEL && pl_ep_sleepers(set))
-		pl_ep_kick(set);
-	return true;
-}
-
 /* A stream on a ring got an (other) interest: it must be seen by whoever waits, or will wait. */
 static void show_stream(struct pl_stream *s)
 {
@@ -548,7 +499,7 @@ void pl_epset_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 	if (PL_ENTRY_KIND(entry) == PL_EPOLL) {
 		number = make_set(epfd);
 		if (number < 0 ||
-		    !change_nested(&pl_ep_sets[number], op, PL_ENTRY_INDEX(entry), event))
+		    !pl_ep_nest(&pl_ep_sets[number], op, PL_ENTRY_INDEX(entry), event))
 			pl_process_unserved(COLOC_REASON_TABLE_FULL);
 		goto out;
 	}

@@ -43,7 +43,6 @@ struct pl_ep_set {
 		uint32_t events;
 		uint64_t data;
 	} nested[NESTED_MAX];
-	uint32_t nests;	       /* atomic; how many of those there are */
 	uint32_t turn;	       /* relaxed; which of them, or the queue, is looked at first */
 	uint32_t kernels_turn; /* relaxed; odd: the kernel's, where there is room for one event */
 	int epfd;
@@ -81,6 +80,23 @@ uint32_t *pl_ep_link_of(int set, int fd, struct pl_stream *s);
 void pl_ep_remove(uint32_t n);
 /** pl_ep_unlag() - it ends: nothing is to be told of it; under the set's lock */
 void pl_ep_unlag(struct pl_ep_set *set, uint32_t n);
+
+/* Sets inside sets (epnest.c). */
+
+/** pl_ep_nest() - an epoll_ctl of one set on another; false: there is no room to remember it */
+bool pl_ep_nest(struct pl_ep_set *set, int op, uint32_t inner, const struct epoll_event *event);
+/** pl_ep_unnest() - it ends: neither inside another nor around one; under pl_ep_items_lock */
+void pl_ep_unnest(uint32_t number);
+/** pl_ep_nests() - is a set inside it? */
+static inline bool pl_ep_nests(const struct pl_ep_set *set)
+{
+	unsigned int i;
+
+	for (i = 0; i < NESTED_MAX; i++)
+		if (set->nested[i].set)
+			return true;
+	return false;
+}
 
 /* By data (epdata.c). Both under pl_ep_items_lock, while set and data of the item are right. */
 bool pl_ep_data_init(void);

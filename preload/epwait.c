@@ -23,12 +23,6 @@
 
 static __thread uint64_t last_pass_ns __attribute__((tls_model("initial-exec")));
 
-/* Another thread, or a handler, may have looked at the clock later than we. */
-static inline uint64_t since(uint64_t then, uint64_t now)
-{
-	return now > then ? now - then : 0;
-}
-
 /* Is its stream on a ring that this process may look at? */
 static inline bool is_awake(struct pl_stream *s)
 {
@@ -117,8 +111,6 @@ static int collect_nested(struct pl_ep_set *set, struct epoll_event *events, int
 	int found = 0;
 	uint32_t i;
 
-	if (!shmt_load(&set->nests))
-		return 0;
 	for (i = 0; i < NESTED_MAX && found < max; i++) {
 		const unsigned int n = (first + i) % NESTED_MAX;
 
@@ -160,7 +152,7 @@ static void look_cold(struct pl_ep_item *item, uint64_t now)
 {
 	if (!item->cold_ns) {
 		item->cold_ns = now;
-	} else if (since(item->cold_ns, now) > COLD_NS && !pl_ready_arrived(item->s)) {
+	} else if (pl_since_ns(item->cold_ns, now) > COLD_NS && !pl_ready_arrived(item->s)) {
 		item->cold_ns = 0;
 		if (pl_ready_follows(item->s))
 			(void)settle_item(item);
@@ -200,7 +192,7 @@ static int collect(struct pl_ep_set *set, struct epoll_event *events, int max, u
 	pl_ep_busy++;
 	turns = set->queued;
 	*seen = (struct seen){0};
-	if (turns > PL_WATCH_MAX || shmt_load(&set->nests))
+	if (turns > PL_WATCH_MAX || pl_ep_nests(set))
 		pl_watch_all(&seen->watch);
 	while (turns-- && found < max) {
 		struct pl_ep_item *item;
@@ -273,7 +265,7 @@ bool pl_epset_ready_any(uint32_t number)
 	}
 	pl_ep_busy--;
 	pl_unlock(&set->lock, lock);
-	for (i = 0; i < NESTED_MAX && !found && shmt_load(&set->nests); i++)
+	for (i = 0; i < NESTED_MAX && !found; i++)
 		found = set->nested[i].set && (set->nested[i].events & IN_EVENTS) &&
 			pl_epset_ready_any(set->nested[i].set - 1);
 	return found;
@@ -413,26 +405,18 @@ static int spin(uint32_t number, int epfd, struct epoll_event *events, int max, 
 	int n = 0;
 
 	pl_spin_begin(seen->hot, &spin, set->queued);
-	for (;;) {
-		if (pl_watch_changed(&seen->watch, &spin)) {
-			found = pl_epset_ready_any(number);
-			if (found)
-				break;
-			if (spin.turns && (spin.turns & 31) == 0 &&
-			    since(last_pass_ns, spin.now_ns) > PASS_NS) {
-				n = kernel_pass(set, epfd, events, 0, max, NULL);
-				if (n)
-					break;
-			} else if (spin.turns & 31) {
-				pl_watch_all(&seen->watch); /* something other than bytes */
-			}
-		}
-		if (!pl_spin_more(&spin)) {
-			/* It may have given way until now. */
-			found = spin.until_ns && pl_epset_ready_any(number);
-			break;
-		}
+	while (!found && !n && pl_spin_more(&spin)) {
+		if (!pl_watch_changed(&seen->watch, &spin))
+			continue;
+		found = pl_epset_ready_any(number);
+		if (!found && (spin.turns & 31))
+			pl_watch_all(&seen->watch); /* something other than bytes */
+		else if (!found && pl_since_ns(last_pass_ns, spin.now_ns) > PASS_NS)
+			n = kernel_pass(set, epfd, events, 0, max, NULL);
 	}
+	/* It may have given way until now. */
+	if (!found && !n && spin.until_ns)
+		found = pl_epset_ready_any(number);
 	if (spin.now_ns)
 		*now = spin.now_ns;
 	if (!n)
@@ -457,7 +441,7 @@ static int wait_ready(uint32_t number, int epfd, struct epoll_event *events, int
 	pl_epset_catch_up(number);
 	for (;;) {
 		/* Half of the room for each side when the kernel's turn has come. */
-		const bool due = since(last_pass_ns, now) > PASS_NS;
+		const bool due = pl_since_ns(last_pass_ns, now) > PASS_NS;
 
 		/* No room for both: by turns. */
 		if (due && max == 1 && pl_epset_awake_any(number) &&

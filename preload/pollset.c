@@ -343,7 +343,7 @@ static int spin(struct pollfd *fds, nfds_t n, struct look *found)
 		*found = look(fds, n, true);
 		ready = found->ready;
 		if (!ready && (spinning.turns & 31) == 0 &&
-		    spinning.now_ns > last_pass_ns + PASS_NS)
+		    pl_since_ns(last_pass_ns, spinning.now_ns) > PASS_NS)
 			ready = kernel_pass(fds, n, NULL);
 	}
 	/* It may have given way until now. */
@@ -364,7 +364,7 @@ static int wait_ready(struct pollfd *fds, nfds_t n, uint64_t timeout_ns, const s
 	PL_IN_REGION;
 	for (;;) {
 		found = look(fds, n, true);
-		if (found.ready && begun - last_pass_ns <= PASS_NS)
+		if (found.ready && pl_since_ns(last_pass_ns, begun) <= PASS_NS)
 			return found.ready;
 		if (found.ready || timeout_ns == 0) {
 			rc = kernel_pass(fds, n, mask);

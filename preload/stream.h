@@ -43,8 +43,8 @@ struct pl_stream {
 	uint32_t rate_ok; /* the last 64 messages came fast enough */
 	uint32_t opened;  /* the ring was opened and nothing was put into it yet */
 	uint32_t open_fails;
-	uint32_t waited; /* for the ring, since something was last put into the other one */
-	uint32_t opens;	 /* how often that was thought about since the last that was not in vain */
+	uint32_t waited;    /* for the ring, since something was last put into the other one */
+	uint32_t opens;	    /* how often opening it was thought about */
 	uint64_t failed_ns; /* when a wait for the ring was last in vain */
 	uint32_t gather_ns; /* of a reader that is faster than its sender: wait.h */
 	uint32_t gather_after;
